@@ -1,0 +1,1 @@
+//! The daemon of one member: gather, decide in the core, perform.

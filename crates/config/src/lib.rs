@@ -1,0 +1,1 @@
+//! Configuration: YAML as PyYAML reads it, options, layers, environment, PostgreSQL parameters. Pure.

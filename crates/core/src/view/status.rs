@@ -1,0 +1,80 @@
+//! The `status` key: how far the leader's WAL reaches, and its slots.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{compact, integer};
+use crate::{Lsn, SlotName};
+
+/// The leader's position and slots as last published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// End of useful WAL on the leader; zero when unknown.
+    pub optime: Lsn,
+    pub slots: Option<BTreeMap<SlotName, Lsn>>,
+    pub retain_slots: Option<Vec<SlotName>>,
+}
+
+impl Status {
+    /// Reads the key: an object, or a bare integer. Inner values may be JSON in text.
+    pub fn parse(text: &str) -> Status {
+        match serde_json::from_str::<Value>(text) {
+            Ok(Value::Object(object)) => Status {
+                optime: object.get("optime").and_then(lsn).unwrap_or_default(),
+                slots: object.get("slots").and_then(slots),
+                retain_slots: object.get("retain_slots").and_then(retain_slots),
+            },
+            Ok(other) => Status { optime: lsn(&other).unwrap_or_default(), ..Status::default() },
+            Err(_) => Status::default(),
+        }
+    }
+
+    pub fn to_text(&self) -> String {
+        let mut object = Map::new();
+        object.insert("optime".into(), self.optime.0.into());
+        if let Some(slots) = self.slots.as_ref().filter(|s| !s.is_empty()) {
+            let slots = slots.iter().map(|(name, lsn)| (name.0.clone(), Value::from(lsn.0))).collect();
+            object.insert("slots".into(), Value::Object(slots));
+        }
+        if let Some(retain) = self.retain_slots.as_ref().filter(|r| !r.is_empty()) {
+            object.insert("retain_slots".into(), retain.iter().map(|s| Value::from(s.as_str())).collect());
+        }
+        compact(&Value::Object(object))
+    }
+}
+
+fn lsn(value: &Value) -> Option<Lsn> {
+    integer(value).and_then(|i| u64::try_from(i).ok()).map(Lsn)
+}
+
+fn unwrapped(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(text) => serde_json::from_str(text).ok(),
+        other => Some(other.clone()),
+    }
+}
+
+fn slots(value: &Value) -> Option<BTreeMap<SlotName, Lsn>> {
+    let value = unwrapped(value)?;
+    Some(value.as_object()?.iter().filter_map(|(k, v)| Some((SlotName(k.clone()), lsn(v)?))).collect())
+}
+
+fn retain_slots(value: &Value) -> Option<Vec<SlotName>> {
+    let value = unwrapped(value)?;
+    Some(value.as_array()?.iter().filter_map(|v| v.as_str().map(|s| SlotName(s.to_owned()))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_patroni_reads() {
+        let text = r#"{"optime":67406904,"slots":{"node_0":67406904},"retain_slots":["node_0"]}"#;
+        assert_eq!(Status::parse(text).to_text(), text);
+        assert_eq!(Status::parse("42").optime, Lsn(42));
+        assert_eq!(Status::parse(r#"{"optime":"7","slots":"{\"a\":1}"}"#).slots.map(|s| s.len()), Some(1));
+        assert_eq!(Status::parse("junk"), Status::default());
+    }
+}

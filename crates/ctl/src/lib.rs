@@ -1,0 +1,1 @@
+//! The control tool: patronictl's commands, formats and exit codes.

@@ -1,0 +1,1 @@
+//! TLS, HTTP client and server building blocks, backoff.

@@ -1,0 +1,1 @@
+//! One PostgreSQL server: queries, files, control data, programs, postmaster and guard.

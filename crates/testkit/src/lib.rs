@@ -1,0 +1,1 @@
+//! Test support: real PostgreSQL, etcd, hosts in network namespaces, temporary directories.

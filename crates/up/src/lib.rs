@@ -1,0 +1,1 @@
+//! A herd on one machine.
