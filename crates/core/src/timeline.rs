@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn reads_a_history_file() {
-        let history = History::parse("1\t0/40004D8\tno recovery target specified\n\n# x\n2\t0/6000000\tbefore 2000-01-01\n");
+        let history =
+            History::parse("1\t0/40004D8\tno recovery target specified\n\n# x\n2\t0/6000000\tbefore 2000-01-01\n");
         assert_eq!(history.0.len(), 2);
         assert_eq!(history.0[0].reason, "no recovery target specified");
         assert_eq!(history.left(Timeline(2)), Some(Lsn(0x6000000)));

@@ -75,7 +75,10 @@ pub struct LeaderKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
     /// The leader key is ours on our session; `created` names this incarnation.
-    Yes { created: Revision, revision: Revision },
+    Yes {
+        created: Revision,
+        revision: Revision,
+    },
     /// A compared key had changed, or the lock is another's.
     Conflict,
     SessionGone,
@@ -90,7 +93,9 @@ pub enum DcsError {
     Unreachable { operation: &'static str, endpoint: String, cause: String },
     #[error("{operation}: {endpoint} answered with an error: {cause}")]
     Server { operation: &'static str, endpoint: String, cause: String },
-    #[error("{operation}: {endpoint} refused our credentials: {cause}; check the user, password and certificates in the store's section of the configuration")]
+    #[error(
+        "{operation}: {endpoint} refused our credentials: {cause}; check the user, password and certificates in the store's section of the configuration"
+    )]
     Denied { operation: &'static str, endpoint: String, cause: String },
     #[error("{operation}: {endpoint} answered something that is not this protocol: {cause}")]
     Garbled { operation: &'static str, endpoint: String, cause: String },

@@ -164,8 +164,8 @@ impl Cluster {
                 Key::Failsafe => cluster.failsafe = json().and_then(|v| failsafe(&v)),
             }
         }
-        cluster.status = status
-            .unwrap_or_else(|| Status { optime: legacy_optime.unwrap_or_default(), ..Status::default() });
+        cluster.status =
+            status.unwrap_or_else(|| Status { optime: legacy_optime.unwrap_or_default(), ..Status::default() });
         cluster
     }
 
@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn an_identity_is_ten_digits() {
-        for (value, published) in [("7612345678901234567", true), ("", false), ("123", false), ("12345678901x", false)] {
+        for (value, published) in [("7612345678901234567", true), ("", false), ("123", false), ("12345678901x", false)]
+        {
             let cluster = Cluster::from_keys([kv("initialize", value)]);
             assert_eq!(cluster.system_identifier().is_some(), published, "{value:?}");
         }

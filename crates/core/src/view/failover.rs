@@ -19,9 +19,8 @@ impl Failover {
     pub fn parse(text: &str) -> Failover {
         match serde_json::from_str::<Value>(text) {
             Ok(Value::Object(object)) => {
-                let field = |name: &str| {
-                    object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned)
-                };
+                let field =
+                    |name: &str| object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
                 Failover {
                     leader: field("leader").map(MemberName),
                     member: field("member").map(MemberName),

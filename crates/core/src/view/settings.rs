@@ -85,7 +85,9 @@ impl Settings {
             ttl: seconds(&["ttl"], 30, TTL_FLOOR_SECONDS),
             loop_wait: seconds(&["loop_wait"], 10, LOOP_WAIT_FLOOR_SECONDS),
             retry_timeout: seconds(&["retry_timeout"], 10, RETRY_TIMEOUT_FLOOR_SECONDS),
-            maximum_lag_on_failover: number("maximum_lag_on_failover").and_then(|n| n.try_into().ok()).unwrap_or(1 << 20),
+            maximum_lag_on_failover: number("maximum_lag_on_failover")
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or(1 << 20),
             maximum_lag_on_syncnode: number("maximum_lag_on_syncnode").unwrap_or(-1),
             max_timelines_history: number("max_timelines_history").and_then(|n| n.try_into().ok()).unwrap_or(0),
             check_timeline: flag("check_timeline"),

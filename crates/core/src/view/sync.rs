@@ -26,12 +26,7 @@ impl SyncState {
         let quorum = object.get("quorum").and_then(integer).and_then(|q| u32::try_from(q).ok()).unwrap_or(0);
         let standbys = object.get("sync_standby").and_then(Value::as_str).unwrap_or("");
         let standbys = standbys.split(',').map(str::trim).filter(|s| !s.is_empty()).map(MemberName::from);
-        SyncState {
-            quorum: if leader.is_some() { quorum } else { 0 },
-            standbys: standbys.collect(),
-            leader,
-            revision,
-        }
+        SyncState { quorum: if leader.is_some() { quorum } else { 0 }, standbys: standbys.collect(), leader, revision }
     }
 
     /// Whether `name` may succeed: the synchronous leader or one of the standbys.

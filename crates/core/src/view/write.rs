@@ -62,7 +62,9 @@ impl Write {
 /// What came of a write that the store answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    Done { revision: Revision },
+    Done {
+        revision: Revision,
+    },
     /// A condition did not hold; nothing was changed.
     Conflict,
     /// The session that the key was to be bound to has ended; nothing was changed.
