@@ -1,1 +1,30 @@
-pub mod op {}
+//! The rules of one member: a state machine without I/O.
+//!
+//! # How to drive it
+//!
+//! 1. Hand in what happened with [`Ha::handle`] and the time with it; when the clock reaches the deadline of
+//!    [`Ha::poll_timeout`], call [`Ha::handle_timeout`].
+//! 2. Then carry out everything that [`Ha::poll_effect`] yields until it yields nothing, and pass
+//!    [`Ha::permission`] to the lease keeper.
+//! 3. Every effect comes back as exactly one [`Event::Done`].
+//!
+//! Time never goes back between two calls. Several events may be handed in before effects are polled.
+
+mod decision;
+mod effect;
+mod event;
+mod local;
+mod peer;
+pub mod server;
+mod snapshot;
+
+pub use decision::Decision;
+pub use effect::{
+    Act, Action, Aside, CallbackLane, Effect, EffectId, Failure, Generation, Intent, Lane, LaunchAs, Mode, Outcome,
+    Script, Setup, SlotPlan, Stop, Taken, Upstream, Yield,
+};
+pub use event::{Event, Found, GuardNews, Lease, Lock, Reply, Request, RequestId, Restart, When};
+pub use local::Local;
+pub use peer::{Lineage, PeerStatus};
+pub use server::Server;
+pub use snapshot::{GuardState, Snapshot};

@@ -1,0 +1,40 @@
+//! A decision explains itself: what the log line, REST, `ctl why` and traces show.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What this member is doing, why, and what it waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// Patroni's status sentence for the same situation (ha-rules 27).
+    pub state: String,
+    /// The rule that led here, in a sentence.
+    pub because: String,
+    /// What has to happen before anything changes; empty when nothing is awaited.
+    pub waiting_for: String,
+}
+
+impl Decision {
+    pub fn new(state: impl Into<String>, because: impl Into<String>) -> Decision {
+        Decision { state: state.into(), because: because.into(), waiting_for: String::new() }
+    }
+
+    pub fn waiting(mut self, for_: impl Into<String>) -> Decision {
+        self.waiting_for = for_.into();
+        self
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.state)?;
+        if !self.because.is_empty() {
+            write!(f, ", because {}", self.because)?;
+        }
+        if !self.waiting_for.is_empty() {
+            write!(f, "; waiting for {}", self.waiting_for)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,378 @@
+//! Effects: what the core asks to be done, as data. Each ends in exactly one [`Event::Done`](super::Event).
+//!
+//! An effect is one signal, one program, one query, one set of files, or one store transaction. Whoever
+//! carries it out takes no next step of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::peer::Lineage;
+use super::server::Server;
+use crate::view::{Expect, Revision, Write, Written};
+use crate::{Lsn, MemberName, SlotName, Tick, Timeline};
+
+/// Names one effect of this run of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId(pub u64);
+
+/// Names one taking of the lock by this member on this host: the guard lets nobody start or promote a
+/// primary under another one. Unique among the takings of this data directory (the keeper seeds it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// Two effects of one lane never overlap; a lane whose effect is stuck stays closed until it has ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Start, stop, promote, programs and files of the data directory.
+    Server,
+    /// The leader key, through the lease keeper.
+    Lock,
+    /// Looks at our own server.
+    Look,
+    /// Queries that change our server (checkpoint, slots, roles).
+    Sql,
+    /// Writes to the store, one after another.
+    Store,
+    /// Readings of the store on demand.
+    Load,
+    /// Requests to one other member.
+    Peer(MemberName),
+    /// One per callback action: on_reload beside the others.
+    Callback(CallbackLane),
+    /// Archiving of finished WAL before a rewind.
+    Archive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallbackLane {
+    Reload,
+    Other,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    pub id: EffectId,
+    pub lane: Lane,
+    /// Past this the performer answers [`Failure::Stuck`] even when the work has not ended.
+    pub deadline: Duration,
+    pub act: Act,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    // Lock: carried out by the lease keeper.
+    /// Take the leader lock. Yields [`Yield::Acquired`].
+    Acquire { expect: Expect },
+    /// Delete the leader key if it is ours still, with the `status` text in the same transaction; stop
+    /// renewing before the request is sent. Yields [`Yield::Released`].
+    Release { status: Option<String> },
+    /// Delete a leader key that carries our name but that the keeper does not hold (`created` names it).
+    ReleaseStale { created: Revision, status: Option<String> },
+
+    // Store.
+    /// Read the cluster linearizably. The view comes as [`Event::View`](super::Event) before the `Done`.
+    Load,
+    /// One conditional write. Yields [`Yield::Wrote`].
+    Write(Write),
+
+    // Observation.
+    /// Look at data directory, process and server. Yields [`Yield::Looked`].
+    Look,
+    /// `GET` the member's `api_url`. Yields [`Yield::Answered`] with the JSON document, whatever the status.
+    Ask { member: MemberName, api_url: String },
+    /// `POST /failsafe` to a member. Yields [`Yield::Answered`] with `{"accepted": bool, "lsn": …}`.
+    AskFailsafe { member: MemberName, api_url: String, body: Value },
+    /// Ask the leader's PostgreSQL for its timeline and history (IDENTIFY_SYSTEM, TIMELINE_HISTORY) and whether
+    /// it has left recovery. Yields [`Yield::Lineage`].
+    Compare { upstream: Upstream },
+    /// Walk the WAL of the stopped server from its last checkpoint to its last valid record. Yields
+    /// [`Yield::EndOfWal`]; bounded to the effect's deadline, then the furthest point reached.
+    FindEndOfWal,
+    /// Read `pg_wal/TTTTTTTT.history`. Yields [`Yield::Lineage`].
+    ReadHistory { timeline: Timeline },
+
+    // The data directory and its server.
+    /// Write down what is about to change the data directory, durably, before it changes.
+    Intend { intent: Intent },
+    /// The change is complete: remove the intent.
+    Settle,
+    /// Write postgresql.conf, pg_hba.conf, pg_ident.conf, signal files and the password file.
+    /// Yields [`Yield::Configured`].
+    Configure { setup: Setup },
+    /// Make the running server read its files again.
+    Reload,
+    /// Start the postmaster under the guard. Yields [`Yield::Launched`].
+    Launch { as_: LaunchAs, setup: Setup },
+    /// One signal to the postmaster.
+    Signal { stop: Stop },
+    /// Wait until no process of the data directory is left, killing what is left with SIGKILL when `kill`.
+    /// Done means fenced.
+    Fence { kill: bool },
+    /// Promote the standby through the guard. Done means: recovery has ended, the server is writable.
+    Promote { generation: Generation },
+    /// Tell the guard whether this server has to be fenced when the lease runs out.
+    Arm { armed: Option<Generation> },
+    /// Run initdb (or the custom method) into the empty data directory.
+    Initdb,
+    /// Roles, passwords and post_bootstrap on the freshly made server.
+    PostBootstrap,
+    /// Rename the data directory aside (`.failed`, or `.old` while the disk has room, else remove).
+    PutAside { suffix: Aside },
+    /// Make a copy of `source` (or of nothing but the archive) by the configured methods, in order.
+    Clone { source: Option<Upstream>, basebackup_only: bool },
+    /// Crash recovery in single-user mode.
+    SingleUser,
+    /// pg_rewind from `source`.
+    Rewind { source: Upstream },
+    /// Archive finished segments before a rewind may discard them. Yields [`Yield::Archived`].
+    ArchivePending,
+    /// CHECKPOINT.
+    Checkpoint,
+    /// Resume WAL replay.
+    ResumeReplay,
+    /// Create, drop and advance replication slots.
+    Slots { plan: SlotPlan },
+    /// Run `pre_promote` or `before_stop`. A non-zero exit is [`Failure::Failed`].
+    Script { script: Script },
+    /// Run a callback; the one that runs in the same lane is killed first.
+    Callback { action: Action, role: &'static str },
+    /// Keep `patroni.dynamic.json` current.
+    SaveDynamic { config: Arc<Value> },
+
+    // The outside.
+    /// Answer a request that came in.
+    Reply { request: super::RequestId, reply: super::Reply },
+    /// End the agent.
+    Exit { code: i32, why: String },
+}
+
+impl Act {
+    /// A short name for logs and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Act::Acquire { .. } => "acquire",
+            Act::Release { .. } => "release",
+            Act::ReleaseStale { .. } => "release-stale",
+            Act::Load => "load",
+            Act::Write(_) => "write",
+            Act::Look => "look",
+            Act::Ask { .. } => "ask",
+            Act::AskFailsafe { .. } => "ask-failsafe",
+            Act::Compare { .. } => "compare",
+            Act::FindEndOfWal => "find-end-of-wal",
+            Act::ReadHistory { .. } => "read-history",
+            Act::Intend { .. } => "intend",
+            Act::Settle => "settle",
+            Act::Configure { .. } => "configure",
+            Act::Reload => "reload",
+            Act::Launch { .. } => "launch",
+            Act::Signal { .. } => "signal",
+            Act::Fence { .. } => "fence",
+            Act::Promote { .. } => "promote",
+            Act::Arm { .. } => "arm",
+            Act::Initdb => "initdb",
+            Act::PostBootstrap => "post-bootstrap",
+            Act::PutAside { .. } => "put-aside",
+            Act::Clone { .. } => "clone",
+            Act::SingleUser => "single-user",
+            Act::Rewind { .. } => "rewind",
+            Act::ArchivePending => "archive-pending",
+            Act::Checkpoint => "checkpoint",
+            Act::ResumeReplay => "resume-replay",
+            Act::Slots { .. } => "slots",
+            Act::Script { .. } => "script",
+            Act::Callback { .. } => "callback",
+            Act::SaveDynamic { .. } => "save-dynamic",
+            Act::Reply { .. } => "reply",
+            Act::Exit { .. } => "exit",
+        }
+    }
+}
+
+/// Where to stream, clone or rewind from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `None`: a remote primary outside the herd (standby cluster).
+    pub member: Option<MemberName>,
+    pub host: String,
+    pub port: u16,
+    /// Ours on it, when slots are used.
+    pub slot: Option<SlotName>,
+}
+
+/// How the server's files are to be: recovery target aside, everything else comes from the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    pub mode: Mode,
+    /// The dynamic configuration in force.
+    pub dynamic: Arc<Value>,
+    /// Overrides `synchronous_standby_names`; `None` leaves the user's own.
+    pub synchronous_standby_names: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// No recovery files.
+    Primary,
+    /// `standby.signal` (or `recovery.conf`), streaming from `upstream` when there is one.
+    Standby { upstream: Option<Upstream> },
+}
+
+/// The conditions under which a postmaster is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchAs {
+    /// It comes up read-only: signal files stand.
+    Standby,
+    /// It comes up writable under this lease; the guard is armed first and refuses when the lease is over.
+    Primary { generation: Generation },
+    /// The first start after initdb, of a cluster that nobody knows yet.
+    Bootstrap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT: clients go, walsenders drain.
+    Fast,
+    /// SIGQUIT.
+    Immediate,
+}
+
+/// What is about to change the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// initdb by this member; `initialize` names the key's revision, so that a restart can take it back.
+    Bootstrap {
+        initialize: Option<Revision>,
+    },
+    Clone,
+    Rewind,
+    SingleUser,
+    PutAside,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// A bootstrap that failed: kept for the person who looks into it.
+    Failed,
+    /// Data that a new copy replaces.
+    Old,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    PrePromote,
+    BeforeStop,
+}
+
+/// Callback actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    OnStart,
+    OnStop,
+    OnRestart,
+    OnReload,
+    OnRoleChange,
+}
+
+impl Action {
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::OnStart => "on_start",
+            Action::OnStop => "on_stop",
+            Action::OnRestart => "on_restart",
+            Action::OnReload => "on_reload",
+            Action::OnRoleChange => "on_role_change",
+        }
+    }
+}
+
+/// Changes of replication slots, in this order: drop, create, advance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotPlan {
+    pub drop: Vec<SlotName>,
+    /// Physical slots, reserving WAL at once.
+    pub create: Vec<SlotName>,
+    pub advance: Vec<(SlotName, Lsn)>,
+}
+
+impl SlotPlan {
+    pub fn is_empty(&self) -> bool {
+        self.drop.is_empty() && self.create.is_empty() && self.advance.is_empty()
+    }
+}
+
+/// How an effect ended.
+pub type Outcome = Result<Yield, Failure>;
+
+/// What an effect brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Yield {
+    /// It is done; nothing more to say.
+    Done,
+    Looked(Box<Server>),
+    Answered(Value),
+    Wrote(Written),
+    Acquired(Taken),
+    /// `false`: the key was not ours any more.
+    Released(bool),
+    Lineage(Lineage),
+    EndOfWal {
+        timeline: Timeline,
+        end: Lsn,
+        complete: bool,
+    },
+    Launched {
+        pid: u32,
+    },
+    Configured {
+        /// The running server needs a restart for this to take effect (rather than a reload).
+        restart: bool,
+        /// Nothing had changed.
+        unchanged: bool,
+    },
+    Archived {
+        segments: u32,
+    },
+}
+
+/// The answer of the keeper to an attempt to take the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Yes {
+        generation: Generation,
+        created: Revision,
+        valid_until: Tick,
+        soft: Tick,
+    },
+    /// Another's, or something that the decision stood on has changed.
+    Conflict,
+}
+
+/// Why an effect brought nothing. Unknown whether it took effect, except for `Refused`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It was tried and did not work; the text says what was tried and what happened.
+    Failed(String),
+    /// It was not tried, because it must not be (the guard's answer when a lease is over).
+    Refused(String),
+    /// Nobody answered.
+    Unreachable(String),
+    /// The deadline is over and the work has not ended; its lane stays closed until [`Event::Freed`](super::Event).
+    Stuck,
+    /// Cancelled at our request, and ended.
+    Cancelled,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Failed(why) | Failure::Refused(why) | Failure::Unreachable(why) => f.write_str(why),
+            Failure::Stuck => f.write_str("it did not end within its deadline"),
+            Failure::Cancelled => f.write_str("it was cancelled"),
+        }
+    }
+}
