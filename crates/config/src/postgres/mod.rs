@@ -1,0 +1,29 @@
+//! PostgreSQL parameters: what the layers say, what the server's version accepts, what the files get.
+//!
+//! Guarantees: the parameters that must be equal in the whole herd come from the store alone and go to
+//! the postmaster's command line, where `ALTER SYSTEM` cannot change them; a value that the installed
+//! version would refuse to start with is never written.
+//!
+//! Versions are PostgreSQL's numbers: 150004 is 15.4, 150000 is major 15.
+
+mod compare;
+mod conf;
+mod conninfo;
+mod controlled;
+mod describe;
+mod effective;
+mod minimums;
+mod parameters;
+mod recovery;
+mod rules;
+pub mod units;
+
+pub use compare::{Comparison, PendingRestart, Setting, Wanted, compare, equivalent};
+pub use conf::{ConfFile, HbaTrust, hba_trust_text, lines_text, render_conf, strip_recovery_parameters};
+pub use conninfo::{Conninfo, pgpass_text};
+pub use controlled::{CONTROLLED, Controlled};
+pub use describe::DescribeConfig;
+pub use effective::{BinNames, Callbacks, Effective, ReplicaMethod, effective_postgresql};
+pub use minimums::{Raised, STANDBY_MINIMUMS, StandbyMinimum};
+pub use parameters::{Parameters, ServerParameters};
+pub use recovery::{RECOVERY_PARAMETERS, is_recovery_parameter, recovery_file_parameters};

@@ -1,0 +1,1 @@
+//! Validity of parameters per version.
