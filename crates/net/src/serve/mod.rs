@@ -1,0 +1,184 @@
+//! An accept loop for axum over TCP or TLS in which no client can occupy anything for ever.
+//!
+//! Every connection is in one of three states, each with an end: handshake and request head have
+//! time limits (the second also ends idle keep-alive connections), and a request with its answer has one
+//! more. The number of connections is bounded; at the bound the one that has idled longest makes room, so
+//! idle clients cannot lock out a load balancer's health check.
+
+mod connections;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use self::connections::{Connections, Slot};
+use crate::tls::SwappableServerTls;
+
+/// The bounds of a server.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    pub max_connections: usize,
+    pub handshake_timeout: Duration,
+    /// From the opening of a connection, or the end of its last answer, to the end of the next request's head.
+    pub header_timeout: Duration,
+    /// A request from its head to the last byte of its answer.
+    pub request_timeout: Duration,
+    /// After the stop: what requests under way have left.
+    pub grace: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> ServeOptions {
+        ServeOptions {
+            max_connections: 256,
+            handshake_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(300),
+            grace: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Who sent a request; an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The client sent a certificate, which then has been verified.
+    pub certified: bool,
+    pub encrypted: bool,
+}
+
+/// Accepting failed (no file descriptors, most likely): the pause until the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A connection told to close that has not after this long is dropped.
+const EVICTION_GRACE: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `stop`, then ends connections within the grace and returns.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<SwappableServerTls>>,
+    router: axum::Router,
+    options: ServeOptions,
+    stop: impl Future<Output = ()>,
+) {
+    let server = Arc::new(Server { tls, router, connections: Connections::new(options.max_connections), options });
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let slot = tokio::select! {
+            slot = server.connections.slot() => slot,
+            () = &mut stop => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                tokio::spawn(server.clone().connection(stream, address, slot));
+                server.connections.make_room();
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection; trying again");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    server.connections.stop(server.options.grace).await;
+}
+
+struct Server {
+    tls: Option<Arc<SwappableServerTls>>,
+    router: axum::Router,
+    connections: Connections,
+    options: ServeOptions,
+}
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, slot: Slot) {
+        let served = async {
+            let _ = stream.set_nodelay(true);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(self.options.header_timeout));
+            let Some(tls) = &self.tls else {
+                let peer = Peer { address, certified: false, encrypted: false };
+                return self.requests(stream, peer, &slot).await;
+            };
+            let acceptor = TlsAcceptor::from(tls.current());
+            match timeout(self.options.handshake_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let certified = stream.get_ref().1.peer_certificates().is_some();
+                    self.requests(stream, Peer { address, certified, encrypted: true }, &slot).await;
+                }
+                Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
+                Err(_) => debug!(%address, "no TLS handshake in time"),
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = slot.dropped(EVICTION_GRACE) => debug!(%address, "connection closed to make room or to stop"),
+        }
+    }
+
+    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: Peer, slot: &Slot) {
+        let service = service_fn(|request| self.request(request, peer, slot));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.options.header_timeout)
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = slot.told_to_close() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(address = %peer.address, %error, "connection ended");
+        }
+    }
+
+    async fn request(&self, request: Request<Incoming>, peer: Peer, slot: &Slot) -> Result<Response<Body>, Infallible> {
+        let busy = slot.busy(self.options.request_timeout);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        let answer = timeout(self.options.request_timeout, self.router.clone().call(request)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                let mut answer = Response::new(Body::from("the request took too long"));
+                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                answer
+            }
+        };
+        // The connection is busy until the answer's last frame has been taken.
+        Ok(answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _ = &busy;
+                frame
+            }))
+        }))
+    }
+}
+
+fn millis(d: Duration) -> u32 {
+    u32::try_from(d.as_millis()).unwrap_or(u32::MAX)
+}
