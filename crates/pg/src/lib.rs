@@ -1,1 +1,17 @@
 //! One PostgreSQL server: queries, files, control data, programs, postmaster and guard.
+
+pub mod admin;
+pub mod binaries;
+pub mod connect;
+pub mod control;
+mod crc32c;
+pub mod data_dir;
+pub mod files;
+pub mod instance;
+pub mod look;
+pub mod postmaster;
+pub mod process;
+pub mod programs;
+pub mod replication;
+pub mod roles;
+pub mod wal;
