@@ -1,1 +1,9 @@
 //! Test support: real PostgreSQL, etcd, hosts in network namespaces, temporary directories.
+
+pub mod herd;
+pub mod http;
+pub mod netns;
+pub mod process;
+pub mod require;
+pub mod sql;
+pub mod wait;

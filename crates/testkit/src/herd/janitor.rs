@@ -1,0 +1,45 @@
+//! Cleaning up when the test itself is killed: a small process that waits for the test's end and removes what it left.
+//!
+//! A test that ends, or panics, cleans up itself. One that is killed (a time limit, an abort, the user) cannot; then the
+//! pipe to the janitor closes without a word, and it does the work.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Reads a word; without one, kills what runs in the namespaces of the prefix `$1` or works below the directory `$2`, deletes
+/// both, and does so again for what started meanwhile.
+const SCRIPT: &str = r#"
+read -r word && exit 0
+for round in 1 2 3; do
+    for ns in $(ls /run/netns 2>/dev/null | grep "^$1-"); do
+        kill -9 $(ip netns pids "$ns") 2>/dev/null
+    done
+    for p in /proc/[0-9]*; do
+        case "$(readlink "$p/cwd")" in "$2"/*) kill -9 "${p#/proc/}" 2>/dev/null ;; esac
+    done
+    sleep 0.2
+done
+for ns in $(ls /run/netns 2>/dev/null | grep "^$1-"); do ip netns del "$ns"; done
+rm -rf "$2"
+"#;
+
+pub struct Janitor(Child);
+
+impl Janitor {
+    pub fn hire(prefix: &str, workdir: &Path) -> io::Result<Janitor> {
+        let mut command = Command::new("setsid");
+        command.args(["sh", "-c", SCRIPT, "janitor", prefix]).arg(workdir).current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Janitor(command.spawn()?))
+    }
+
+    /// All is clean already.
+    pub fn dismiss(&mut self) {
+        if let Some(mut pipe) = self.0.stdin.take() {
+            // If it is dead already there is nobody to dismiss.
+            let _ = pipe.write_all(b"clean\n");
+        }
+        let _ = self.0.wait();
+    }
+}
