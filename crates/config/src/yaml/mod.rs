@@ -6,9 +6,11 @@
 
 use serde_json::Value;
 
+mod analyze;
 mod emit;
 mod read;
 mod resolve;
+mod scalar;
 
 pub use emit::{Style, emit};
 pub use read::{Document, Lines};
