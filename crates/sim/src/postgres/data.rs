@@ -1,0 +1,162 @@
+//! A data directory as it lies on disk, with what `pg_control` says.
+
+use std::collections::BTreeMap;
+
+use jogi_core::ha::server::{Control, ControlState, DataDir};
+use jogi_core::{History, Lsn, MemberName, SlotName, Timeline};
+
+use crate::wal::{Kind, RecordId, Wal};
+
+/// What is where the data directory should be.
+#[derive(Clone, Debug, Default)]
+pub enum Dir {
+    #[default]
+    Empty,
+    /// Something began to fill or change it and has not ended.
+    HalfMade(HalfMade),
+    Whole(Data),
+}
+
+/// A directory in the middle of a change.
+#[derive(Clone, Debug)]
+pub struct HalfMade {
+    pub by: Making,
+    /// Its `pg_control` can be read: it looks like a whole one to whoever does not know better.
+    pub looks_like: Option<Box<Data>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    Initdb,
+    Clone,
+    Rewind,
+}
+
+/// A whole data directory.
+#[derive(Clone, Debug)]
+pub struct Data {
+    pub system: u64,
+    pub state: ControlState,
+    /// The latest checkpoint; its timeline is the one that `pg_control` shows.
+    pub checkpoint: RecordId,
+    pub min_recovery: Lsn,
+    pub min_recovery_timeline: Timeline,
+    /// The end of the log on this disk.
+    pub tip: RecordId,
+    /// The history files in `pg_wal`.
+    pub histories: BTreeMap<Timeline, History>,
+    pub backup_label: bool,
+    pub standby_signal: bool,
+    /// Whom `primary_conninfo` names.
+    pub upstream: Option<MemberName>,
+    pub slot: Option<SlotName>,
+    pub synchronous_standby_names: String,
+    /// Physical slots and where they hold WAL.
+    pub slots: BTreeMap<SlotName, Lsn>,
+    /// Pages or log of two histories have met in it: data is corrupt, whatever PostgreSQL thinks.
+    pub mixed: bool,
+}
+
+impl Data {
+    /// What initdb leaves.
+    pub fn new(system: u64, wal: &mut Wal) -> Data {
+        let origin = wal.origin();
+        Data {
+            system,
+            state: ControlState::ShutDown,
+            checkpoint: origin,
+            min_recovery: Lsn::INVALID,
+            min_recovery_timeline: Timeline(0),
+            tip: origin,
+            histories: BTreeMap::new(),
+            backup_label: false,
+            standby_signal: false,
+            upstream: None,
+            slot: None,
+            synchronous_standby_names: String::new(),
+            slots: BTreeMap::new(),
+            mixed: false,
+        }
+    }
+
+    pub fn system_identifier(&self) -> String {
+        self.system.to_string()
+    }
+
+    /// The timeline that crash recovery ends on, and that recovery starts to look for newer ones from.
+    pub fn own_timeline(&self, wal: &Wal) -> Timeline {
+        wal.timeline(self.checkpoint).max(self.min_recovery_timeline)
+    }
+
+    /// `recovery_target_timeline = latest`: the newest of the consecutive timelines with a history file.
+    pub fn latest_timeline(&self, wal: &Wal) -> Timeline {
+        let mut latest = self.own_timeline(wal);
+        while self.histories.contains_key(&Timeline(latest.0 + 1)) {
+            latest = Timeline(latest.0 + 1);
+        }
+        latest
+    }
+
+    /// What a promotion names its timeline: one more than the newest known.
+    pub fn next_timeline(&self, wal: &Wal) -> Timeline {
+        let known = self.histories.keys().next_back().copied().unwrap_or(Timeline(1));
+        Timeline(known.max(wal.timeline(self.tip)).0 + 1)
+    }
+
+    /// What `pg_controldata` and a look at the files show.
+    pub fn control(&self, wal: &Wal) -> Control {
+        let checkpoint = wal.get(self.checkpoint);
+        let clean = self.state == ControlState::ShutDown;
+        Control {
+            system_identifier: self.system_identifier(),
+            state: self.state,
+            timeline: checkpoint.timeline,
+            checkpoint: checkpoint.start,
+            shutdown_end: clean.then_some(checkpoint.end),
+            shutdown_optime: clean.then_some(checkpoint.start),
+            min_recovery: self.min_recovery,
+            min_recovery_timeline: self.min_recovery_timeline,
+            checksums: true,
+            wal_log_hints: true,
+            backup_label: self.backup_label,
+            recovery_files: self.standby_signal,
+        }
+    }
+
+    /// Writes a checkpoint record at the end of the log and names it in `pg_control`.
+    pub fn write_checkpoint(&mut self, wal: &mut Wal, kind: Kind, timeline: Timeline) {
+        self.tip = wal.append(self.tip, timeline, kind, CHECKPOINT_BYTES);
+        self.checkpoint = self.tip;
+    }
+}
+
+/// Size of a checkpoint record.
+pub const CHECKPOINT_BYTES: u64 = 114;
+
+impl Dir {
+    pub fn whole(&self) -> Option<&Data> {
+        match self {
+            Dir::Whole(data) => Some(data),
+            Dir::Empty | Dir::HalfMade(_) => None,
+        }
+    }
+
+    pub fn whole_mut(&mut self) -> Option<&mut Data> {
+        match self {
+            Dir::Whole(data) => Some(data),
+            Dir::Empty | Dir::HalfMade(_) => None,
+        }
+    }
+
+    /// What someone sees who looks at the files alone.
+    pub fn seen(&self, wal: &Wal) -> DataDir {
+        match self {
+            Dir::Empty => DataDir::Empty,
+            Dir::Whole(data) => DataDir::Present(data.control(wal)),
+            Dir::HalfMade(half) => match &half.looks_like {
+                Some(data) => DataDir::Present(data.control(wal)),
+                None => DataDir::Broken("there are files in it, but no global/pg_control".to_owned()),
+            },
+        }
+    }
+}

@@ -1,0 +1,618 @@
+//! A model of one PostgreSQL server: its data directory and its processes.
+//!
+//! Pure: it is told what is done to it and answers with the steps that follow by themselves ([`Postgres::take_due`]),
+//! each of which the world hands back after its time. A step of an earlier run of the server is ignored.
+//!
+//! What it models because rules depend on it: a SIGKILLed postmaster leaves backends that go on committing; a fast
+//! shutdown removes clients, writes the shutdown checkpoint and then waits for walsenders; a stopped or
+//! uninterruptible backend holds everything up; a promotion shows its timeline in `pg_control` only after a
+//! checkpoint; files alone decide whether a start comes up writable.
+
+pub mod data;
+pub mod rewind;
+pub mod start;
+
+use std::time::Duration;
+
+use jogi_core::ha::server::{Accepting, ControlState, Process as Seen};
+use jogi_core::{Lsn, Wall};
+
+use crate::rng::Rng;
+use crate::wal::{Kind, RecordId, Wal};
+use data::{Data, Dir};
+use start::Plan;
+
+/// What the postmaster and its children are at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Replaying to a consistent state; no connections.
+    Recovering,
+    /// A standby that has not reached its minimum recovery point: it streams, but takes no connections.
+    Inconsistent,
+    /// Read-only.
+    Standby,
+    /// Read-only still; will be primary.
+    Promoting,
+    Primary,
+    /// Fast shutdown: clients are being sent away.
+    ClosingClients {
+        writable: bool,
+    },
+    /// The last record is being written; nobody can commit any more.
+    WritingCheckpoint,
+    /// The data directory is clean; walsenders bring the rest to the standbys.
+    Draining,
+}
+
+/// The server hangs: its processes exist and do nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hang {
+    #[default]
+    No,
+    /// SIGSTOP to the postmaster: no new connections, no reaction to signals; backends work on.
+    Postmaster,
+    /// Every process is stopped.
+    Everything,
+}
+
+/// A backend that does not go when told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StuckBackend {
+    /// SIGSTOPped: SIGKILL removes it.
+    Stopped,
+    /// In uninterruptible sleep: nothing removes it until the sleep ends.
+    Uninterruptible,
+}
+
+/// The running server.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub pid: u32,
+    pub adopted: bool,
+    pub phase: Phase,
+    pub hang: Hang,
+    pub started: Wall,
+    /// A signal that arrived while the postmaster was stopped.
+    pending: Option<Signal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Fast,
+    Immediate,
+}
+
+/// What is left of a server without a postmaster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphans {
+    /// Some of them may still commit.
+    pub writable: bool,
+    /// They have SIGKILL pending and end as soon as the kernel lets them.
+    pub condemned: bool,
+}
+
+/// Something that follows by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Recovered(Plan),
+    Promoted,
+    ClientsGone,
+    CheckpointWritten,
+    DrainTimeout,
+    /// The processes have ended.
+    Gone,
+    OrphansGone,
+}
+
+/// What the world has to know at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The postmaster ended.
+    Exited { pid: u32, status: String },
+    /// Takes connections now.
+    Accepts,
+    /// Writable now.
+    Writable,
+    /// It became unable to follow, or able: streams have to be looked at.
+    Changed,
+}
+
+/// One server.
+#[derive(Clone, Debug, Default)]
+pub struct Postgres {
+    pub dir: Dir,
+    pub running: Option<Running>,
+    pub orphans: Option<Orphans>,
+    pub stuck_backend: Option<StuckBackend>,
+    /// Multiplies everything that reads or writes the disk; 0 and 1 are normal.
+    pub slow_disk: u32,
+    /// Starts end with this message.
+    pub fail_starts: Option<String>,
+    run: u64,
+    last_pid: u32,
+    due: Vec<(Duration, u64, Step)>,
+}
+
+/// `wal_sender_timeout`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Postgres {
+    /// The steps that will follow, with how long from now; each is handed to [`step`](Self::step) with its run.
+    pub fn take_due(&mut self) -> Vec<(Duration, u64, Step)> {
+        std::mem::take(&mut self.due)
+    }
+
+    fn later(&mut self, wait: Duration, step: Step) {
+        self.due.push((wait, self.run, step));
+    }
+
+    fn disk(&self, wait: Duration) -> Duration {
+        wait * self.slow_disk.max(1)
+    }
+
+    pub fn data(&self) -> Option<&Data> {
+        self.dir.whole()
+    }
+
+    pub fn data_mut(&mut self) -> Option<&mut Data> {
+        self.dir.whole_mut()
+    }
+
+    pub fn phase(&self) -> Option<Phase> {
+        self.running.as_ref().map(|r| r.phase)
+    }
+
+    pub fn hang(&self) -> Hang {
+        self.running.as_ref().map_or(Hang::No, |r| r.hang)
+    }
+
+    /// Nothing of it is left.
+    pub fn is_gone(&self) -> bool {
+        self.running.is_none() && self.orphans.is_none()
+    }
+
+    /// A session that is open could commit at this moment, or when its process is continued.
+    pub fn can_commit(&self) -> bool {
+        let running = self.running.as_ref().is_some_and(|r| match r.phase {
+            Phase::Primary | Phase::ClosingClients { writable: true } => r.hang != Hang::Everything,
+            Phase::Recovering
+            | Phase::Inconsistent
+            | Phase::Standby
+            | Phase::Promoting
+            | Phase::ClosingClients { writable: false }
+            | Phase::WritingCheckpoint
+            | Phase::Draining => false,
+        });
+        running || self.orphans.is_some_and(|o| o.writable && !o.condemned)
+    }
+
+    /// Takes new connections.
+    pub fn accepts(&self) -> bool {
+        self.seen_accepting() == Some(Accepting::Yes)
+    }
+
+    /// Completes a query on a connection that is already open.
+    pub fn answers(&self) -> bool {
+        self.running.as_ref().is_some_and(|r| r.hang != Hang::Everything && is_open(r.phase))
+    }
+
+    fn seen_accepting(&self) -> Option<Accepting> {
+        let running = self.running.as_ref()?;
+        Some(match running.hang {
+            Hang::Postmaster | Hang::Everything => Accepting::NoAnswer,
+            Hang::No if is_open(running.phase) => Accepting::Yes,
+            Hang::No => Accepting::NotYet,
+        })
+    }
+
+    /// The processes as a look finds them.
+    pub fn seen(&self) -> Seen {
+        match (&self.running, self.orphans) {
+            (Some(r), _) => {
+                let accepting = self.seen_accepting().unwrap_or(Accepting::NoAnswer);
+                Seen::Running { pid: r.pid, adopted: r.adopted, accepting }
+            }
+            (None, Some(_)) => Seen::Leftovers,
+            (None, None) => Seen::Stopped,
+        }
+    }
+
+    /// In recovery and alive: it can receive WAL.
+    pub fn receives(&self) -> bool {
+        self.running.as_ref().is_some_and(|r| {
+            r.hang != Hang::Everything && matches!(r.phase, Phase::Recovering | Phase::Inconsistent | Phase::Standby)
+        })
+    }
+
+    /// Its walsenders work.
+    pub fn sends(&self) -> bool {
+        self.running.as_ref().is_some_and(|r| r.hang != Hang::Everything && r.phase != Phase::Recovering)
+    }
+
+    /// Launches a postmaster on the whole directory. `Err`: what it prints before it ends.
+    pub fn start(&mut self, wal: &Wal, started: Wall, rng: &mut Rng) -> Result<u32, String> {
+        if !self.is_gone() {
+            return Err("lock file \"postmaster.pid\" already exists, or shared memory is still in use".to_owned());
+        }
+        let Some(data) = self.dir.whole() else {
+            return Err("the directory is not a whole database cluster".to_owned());
+        };
+        let plan = match &self.fail_starts {
+            Some(why) => Plan::Fatal(why.clone()),
+            None => start::plan(data, wal),
+        };
+        let wait = match plan {
+            Plan::Serve => rng.millis(60, 200),
+            Plan::CrashRecovery => rng.millis(150, 1500),
+            Plan::Standby => rng.millis(80, 400),
+            Plan::Fatal(_) => rng.millis(30, 120),
+        };
+        self.run += 1;
+        self.last_pid += 1;
+        let pid = 1000 + self.last_pid;
+        self.running =
+            Some(Running { pid, adopted: false, phase: Phase::Recovering, hang: Hang::No, started, pending: None });
+        self.later(self.disk(wait), Step::Recovered(plan));
+        if let Some(data) = self.data_mut() {
+            data.state = match (data.standby_signal, data.state) {
+                (true, ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery) => {
+                    ControlState::InArchiveRecovery
+                }
+                (false, ControlState::ShutDown) => ControlState::ShutDown,
+                (true | false, other) => other,
+            };
+        }
+        Ok(pid)
+    }
+
+    /// Carries out a step of run `run`.
+    pub fn step(&mut self, run: u64, step: Step, wal: &mut Wal, rng: &mut Rng) -> Vec<News> {
+        if run != self.run {
+            return Vec::new();
+        }
+        match step {
+            Step::Recovered(plan) => self.recovered(plan, wal),
+            Step::Promoted => self.promoted(wal),
+            Step::ClientsGone => self.clients_gone(rng),
+            Step::CheckpointWritten => self.checkpoint_written(wal),
+            Step::DrainTimeout => self.exit("exited with code 0"),
+            Step::Gone if self.stuck_backend == Some(StuckBackend::Uninterruptible) => {
+                self.later(Duration::from_millis(100), Step::Gone);
+                Vec::new()
+            }
+            Step::Gone => self.exit("exited with code 0"),
+            Step::OrphansGone => self.orphans_gone(),
+        }
+    }
+
+    fn recovered(&mut self, plan: Plan, wal: &mut Wal) -> Vec<News> {
+        if self.phase() != Some(Phase::Recovering) {
+            return Vec::new();
+        }
+        match plan {
+            Plan::Fatal(why) => self.exit(&format!("exited with code 1: {why}")),
+            Plan::Serve => self.opened(),
+            Plan::CrashRecovery => {
+                if let Some(data) = self.data_mut() {
+                    let timeline = wal.timeline(data.tip);
+                    data.write_checkpoint(wal, Kind::EndOfRecovery, timeline);
+                    data.backup_label = false;
+                }
+                self.opened()
+            }
+            Plan::Standby => self.standby_recovered(wal),
+        }
+    }
+
+    fn opened(&mut self) -> Vec<News> {
+        if let Some(data) = self.data_mut() {
+            data.state = ControlState::InProduction;
+            data.min_recovery = Lsn::INVALID;
+            data.min_recovery_timeline = jogi_core::Timeline(0);
+        }
+        self.set_phase(Phase::Primary);
+        vec![News::Accepts, News::Writable, News::Changed]
+    }
+
+    fn standby_recovered(&mut self, wal: &Wal) -> Vec<News> {
+        let Some(data) = self.dir.whole_mut() else { return Vec::new() };
+        if data.state.is_crashed_primary() {
+            data.min_recovery = wal.end(data.tip);
+            data.min_recovery_timeline = wal.timeline(data.tip);
+        }
+        if data.state == ControlState::ShutDown {
+            data.min_recovery = wal.end(data.checkpoint);
+            data.min_recovery_timeline = wal.timeline(data.checkpoint);
+        }
+        data.state = ControlState::InArchiveRecovery;
+        self.set_phase(Phase::Inconsistent);
+        let mut news = self.reach_consistency(wal);
+        news.push(News::Changed);
+        news
+    }
+
+    fn reach_consistency(&mut self, wal: &Wal) -> Vec<News> {
+        let consistent = self.data().is_some_and(|d| wal.end(d.tip) >= d.min_recovery);
+        if self.phase() != Some(Phase::Inconsistent) || !consistent {
+            return Vec::new();
+        }
+        if let Some(data) = self.data_mut() {
+            data.backup_label = false;
+        }
+        self.set_phase(Phase::Standby);
+        vec![News::Accepts]
+    }
+
+    fn set_phase(&mut self, phase: Phase) {
+        if let Some(running) = self.running.as_mut() {
+            running.phase = phase;
+        }
+    }
+
+    /// WAL arrives at a standby: its log ends in `tip` now.
+    pub fn receive(&mut self, tip: RecordId, wal: &Wal) -> Vec<News> {
+        if !self.receives() {
+            return Vec::new();
+        }
+        if let Some(data) = self.data_mut() {
+            data.mixed |= !wal.contains(tip, data.tip);
+            data.tip = tip;
+            if let Some((timeline, history)) = history_of(wal, tip) {
+                data.histories.insert(timeline, history);
+            }
+        }
+        self.reach_consistency(wal)
+    }
+
+    /// A client's commit reaches the disk. `None`: the session is broken.
+    pub fn commit(&mut self, wal: &mut Wal, bytes: u64) -> Option<RecordId> {
+        if !self.can_commit() {
+            return None;
+        }
+        self.append(wal, Kind::Commit, bytes)
+    }
+
+    fn append(&mut self, wal: &mut Wal, kind: Kind, bytes: u64) -> Option<RecordId> {
+        let data = self.data_mut()?;
+        let timeline = wal.timeline(data.tip);
+        data.tip = wal.append(data.tip, timeline, kind, bytes);
+        Some(data.tip)
+    }
+
+    /// CHECKPOINT; a restartpoint on a standby changes nothing here.
+    pub fn checkpoint(&mut self, wal: &mut Wal) -> Result<(), String> {
+        match self.phase() {
+            Some(Phase::Primary) if self.answers() => {
+                if let Some(data) = self.data_mut() {
+                    let timeline = wal.timeline(data.tip);
+                    data.write_checkpoint(wal, Kind::Checkpoint, timeline);
+                }
+                Ok(())
+            }
+            Some(Phase::Standby) if self.answers() => Ok(()),
+            Some(_) => Err("CHECKPOINT: the server does not answer".to_owned()),
+            None => Err("CHECKPOINT: connection refused".to_owned()),
+        }
+    }
+
+    /// SIGUSR1 with the promote file. `Err`: it is not a standby.
+    pub fn promote(&mut self, rng: &mut Rng) -> Result<Vec<News>, String> {
+        match self.phase() {
+            Some(Phase::Standby) => {
+                self.set_phase(Phase::Promoting);
+                let wait = self.disk(rng.millis(60, 250));
+                self.later(wait, Step::Promoted);
+                Ok(vec![News::Changed])
+            }
+            Some(Phase::Inconsistent) => Ok(self.exit("exited with code 1: WAL ends before consistent recovery point")),
+            Some(Phase::Promoting | Phase::Primary) => Ok(Vec::new()),
+            Some(phase) => Err(format!("cannot promote a server that is {phase:?}")),
+            None => Err("cannot promote: no server is running".to_owned()),
+        }
+    }
+
+    fn promoted(&mut self, wal: &mut Wal) -> Vec<News> {
+        if self.phase() != Some(Phase::Promoting) {
+            return Vec::new();
+        }
+        if self.hang() == Hang::Everything {
+            self.later(Duration::from_millis(100), Step::Promoted);
+            return Vec::new();
+        }
+        if let Some(data) = self.data_mut() {
+            let timeline = data.next_timeline(wal);
+            data.tip = wal.append(data.tip, timeline, Kind::EndOfRecovery, 42);
+            data.histories.insert(timeline, wal.history(data.tip));
+            data.state = ControlState::InProduction;
+            data.min_recovery = wal.end(data.tip);
+            data.min_recovery_timeline = timeline;
+            data.standby_signal = false;
+            data.backup_label = false;
+        }
+        self.set_phase(Phase::Primary);
+        vec![News::Writable, News::Changed]
+    }
+
+    /// SIGINT: fast shutdown.
+    pub fn fast(&mut self, rng: &mut Rng) {
+        let Some(running) = self.running.as_mut() else { return };
+        if running.hang != Hang::No {
+            running.pending = running.pending.or(Some(Signal::Fast));
+            return;
+        }
+        let writable = match running.phase {
+            Phase::Primary => true,
+            Phase::Recovering | Phase::Inconsistent | Phase::Standby | Phase::Promoting => false,
+            Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining => return,
+        };
+        running.phase = Phase::ClosingClients { writable };
+        if let Some(data) = self.data_mut().filter(|d| d.state == ControlState::InProduction) {
+            data.state = ControlState::ShuttingDown;
+        }
+        self.later(rng.millis(5, 60), Step::ClientsGone);
+    }
+
+    fn clients_gone(&mut self, rng: &mut Rng) -> Vec<News> {
+        let Some(Phase::ClosingClients { .. }) = self.phase() else { return Vec::new() };
+        if self.stuck_backend.is_some() || self.hang() != Hang::No {
+            self.later(Duration::from_millis(100), Step::ClientsGone);
+            return Vec::new();
+        }
+        self.set_phase(Phase::WritingCheckpoint);
+        let wait = self.disk(rng.millis(10, 120));
+        self.later(wait, Step::CheckpointWritten);
+        Vec::new()
+    }
+
+    fn checkpoint_written(&mut self, wal: &mut Wal) -> Vec<News> {
+        if self.phase() != Some(Phase::WritingCheckpoint) {
+            return Vec::new();
+        }
+        let Some(data) = self.dir.whole_mut() else { return Vec::new() };
+        if data.state == ControlState::ShuttingDown {
+            let timeline = wal.timeline(data.tip);
+            data.write_checkpoint(wal, Kind::ShutdownCheckpoint, timeline);
+            data.state = ControlState::ShutDown;
+            data.min_recovery = Lsn::INVALID;
+            data.min_recovery_timeline = jogi_core::Timeline(0);
+        } else if data.state == ControlState::InArchiveRecovery {
+            data.state = ControlState::ShutDownInRecovery;
+            data.min_recovery = data.min_recovery.max(wal.end(data.tip));
+            data.min_recovery_timeline = data.min_recovery_timeline.max(wal.timeline(data.tip));
+        }
+        self.set_phase(Phase::Draining);
+        self.later(DRAIN_TIMEOUT, Step::DrainTimeout);
+        vec![News::Changed]
+    }
+
+    /// The walsenders have nothing left to send: the last processes go.
+    pub fn drained(&mut self, rng: &mut Rng) {
+        if self.phase() == Some(Phase::Draining) {
+            self.later(rng.millis(1, 20), Step::Gone);
+        }
+    }
+
+    /// SIGQUIT: immediate shutdown.
+    pub fn immediate(&mut self, rng: &mut Rng) {
+        let Some(running) = self.running.as_mut() else { return };
+        if running.hang != Hang::No {
+            running.pending = Some(Signal::Immediate);
+            return;
+        }
+        // The postmaster itself follows an immediate shutdown with SIGKILL after five seconds.
+        let wait = match self.stuck_backend {
+            None => rng.millis(5, 40),
+            Some(_) => Duration::from_secs(5),
+        };
+        self.later(wait, Step::Gone);
+    }
+
+    /// SIGKILL to the postmaster alone.
+    pub fn kill_postmaster(&mut self, rng: &mut Rng) -> Vec<News> {
+        let Some(running) = self.running.take() else { return Vec::new() };
+        let writable = match running.phase {
+            Phase::Primary | Phase::ClosingClients { writable: true } => true,
+            Phase::Recovering
+            | Phase::Inconsistent
+            | Phase::Standby
+            | Phase::Promoting
+            | Phase::ClosingClients { writable: false }
+            | Phase::WritingCheckpoint
+            | Phase::Draining => false,
+        };
+        self.run += 1;
+        if running.hang == Hang::Everything {
+            self.stuck_backend = self.stuck_backend.or(Some(StuckBackend::Stopped));
+        }
+        self.orphans = Some(Orphans { writable, condemned: false });
+        let wait = rng.millis(10, 3000);
+        self.later(wait, Step::OrphansGone);
+        vec![News::Exited { pid: running.pid, status: "killed by signal 9".to_owned() }, News::Changed]
+    }
+
+    /// SIGKILL to every process of the data directory.
+    pub fn kill_all(&mut self, rng: &mut Rng) -> Vec<News> {
+        let mut news = self.kill_postmaster(rng);
+        if let Some(orphans) = self.orphans.as_mut().filter(|o| !o.condemned) {
+            orphans.condemned = true;
+            self.due.clear();
+            self.run += 1;
+            let wait = rng.millis(1, 15);
+            self.later(wait, Step::OrphansGone);
+            news.push(News::Changed);
+        }
+        news
+    }
+
+    fn orphans_gone(&mut self) -> Vec<News> {
+        let Some(orphans) = self.orphans else { return Vec::new() };
+        let stays = match self.stuck_backend {
+            None => false,
+            Some(StuckBackend::Stopped) => !orphans.condemned,
+            Some(StuckBackend::Uninterruptible) => true,
+        };
+        if stays {
+            self.later(Duration::from_millis(100), Step::OrphansGone);
+            return Vec::new();
+        }
+        self.orphans = None;
+        self.stuck_backend = None;
+        vec![News::Changed]
+    }
+
+    /// The host loses power: everything is gone at once.
+    pub fn power_off(&mut self) {
+        self.run += 1;
+        self.running = None;
+        self.orphans = None;
+        self.stuck_backend = None;
+        self.due.clear();
+    }
+
+    pub fn hang_now(&mut self, hang: Hang) {
+        if let Some(running) = self.running.as_mut() {
+            running.hang = hang;
+        }
+    }
+
+    /// SIGCONT: what was sent meanwhile arrives now.
+    pub fn go_on(&mut self, rng: &mut Rng) -> Vec<News> {
+        let Some(running) = self.running.as_mut() else { return Vec::new() };
+        running.hang = Hang::No;
+        match running.pending.take() {
+            Some(Signal::Fast) => self.fast(rng),
+            Some(Signal::Immediate) => self.immediate(rng),
+            None => {}
+        }
+        vec![News::Changed]
+    }
+
+    fn exit(&mut self, status: &str) -> Vec<News> {
+        self.stuck_backend = None;
+        self.run += 1;
+        match self.running.take() {
+            Some(running) => vec![News::Exited { pid: running.pid, status: status.to_owned() }, News::Changed],
+            None => Vec::new(),
+        }
+    }
+}
+
+fn is_open(phase: Phase) -> bool {
+    match phase {
+        Phase::Standby | Phase::Promoting | Phase::Primary => true,
+        Phase::Recovering
+        | Phase::Inconsistent
+        | Phase::ClosingClients { .. }
+        | Phase::WritingCheckpoint
+        | Phase::Draining => false,
+    }
+}
+
+/// The history file that comes with a log.
+fn history_of(wal: &Wal, tip: RecordId) -> Option<(jogi_core::Timeline, jogi_core::History)> {
+    let timeline = wal.timeline(tip);
+    (timeline > jogi_core::Timeline(1)).then(|| (timeline, wal.history(tip)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Write-ahead logs as they truly are: a tree of records.
+//!
+//! Every record names the one before it, so a server's whole log is one number: the last record that it has. Two
+//! servers agree up to the last record that is in both logs, whatever their timelines are called. That is the truth
+//! that checks read; what a server *believes* (timeline numbers, history files) is in [`crate::postgres`].
+
+use jogi_core::{History, Lsn, Timeline};
+
+/// One record, and with it the log that ends in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The first record of a new cluster.
+    Origin,
+    /// A client's commit.
+    Commit,
+    /// A checkpoint of a running server.
+    Checkpoint,
+    /// The last record of a clean shutdown.
+    ShutdownCheckpoint,
+    /// The first record after a promotion or a crash recovery.
+    EndOfRecovery,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub previous: Option<RecordId>,
+    pub timeline: Timeline,
+    pub start: Lsn,
+    /// First byte after it: what PostgreSQL calls the position once it is flushed.
+    pub end: Lsn,
+    pub kind: Kind,
+}
+
+/// Every record that was ever written in the world.
+#[derive(Clone, Debug, Default)]
+pub struct Wal {
+    records: Vec<Record>,
+}
+
+/// initdb leaves the log of a new cluster about here.
+const FIRST_LSN: u64 = 0x0150_0000;
+
+/// Records are aligned to eight bytes.
+const ALIGNMENT: u64 = 8;
+
+impl Wal {
+    /// The log of a cluster just made.
+    pub fn origin(&mut self) -> RecordId {
+        self.push(Record {
+            previous: None,
+            timeline: Timeline(1),
+            start: Lsn(FIRST_LSN),
+            end: Lsn(FIRST_LSN + 120),
+            kind: Kind::Origin,
+        })
+    }
+
+    /// Appends a record of `bytes` on `timeline`.
+    pub fn append(&mut self, after: RecordId, timeline: Timeline, kind: Kind, bytes: u64) -> RecordId {
+        let start = self.get(after).end;
+        let end = Lsn(start.0 + bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT));
+        self.push(Record { previous: Some(after), timeline, start, end, kind })
+    }
+
+    fn push(&mut self, record: Record) -> RecordId {
+        let id = RecordId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
+        self.records.push(record);
+        id
+    }
+
+    pub fn get(&self, id: RecordId) -> Record {
+        self.records[id.0 as usize]
+    }
+
+    pub fn end(&self, id: RecordId) -> Lsn {
+        self.get(id).end
+    }
+
+    pub fn timeline(&self, id: RecordId) -> Timeline {
+        self.get(id).timeline
+    }
+
+    /// The records of the log that ends in `tip`, newest first.
+    pub fn back_from(&self, tip: RecordId) -> impl Iterator<Item = RecordId> + '_ {
+        std::iter::successors(Some(tip), |id| self.get(*id).previous)
+    }
+
+    /// Whether the log of `tip` contains `record`. Records get numbers as they are written, so the search ends
+    /// at the first smaller one.
+    pub fn contains(&self, tip: RecordId, record: RecordId) -> bool {
+        self.back_from(tip).take_while(|id| *id >= record).any(|id| id == record)
+    }
+
+    /// The last record in both logs; `None` for logs of different clusters.
+    pub fn common(&self, a: RecordId, b: RecordId) -> Option<RecordId> {
+        let (mut a, mut b) = (a, b);
+        while a != b {
+            if a > b {
+                a = self.get(a).previous?;
+            } else {
+                b = self.get(b).previous?;
+            }
+        }
+        Some(a)
+    }
+
+    /// The last record of the log that ends at `lsn` or before.
+    pub fn up_to(&self, tip: RecordId, lsn: Lsn) -> Option<RecordId> {
+        self.back_from(tip).find(|id| self.end(*id) <= lsn)
+    }
+
+    /// The ancestry of the timeline of `tip`, as history files tell it.
+    pub fn history(&self, tip: RecordId) -> History {
+        let mut switches = Vec::new();
+        let mut timeline = self.timeline(tip);
+        for id in self.back_from(tip) {
+            let record = self.get(id);
+            if record.timeline != timeline {
+                switches.push(jogi_core::timeline::Switch {
+                    parent: record.timeline,
+                    switched_at: record.end,
+                    reason: "no recovery target specified".to_owned(),
+                });
+                timeline = record.timeline;
+            }
+        }
+        switches.reverse();
+        History(switches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_part_and_agree() {
+        let mut wal = Wal::default();
+        let origin = wal.origin();
+        let a1 = wal.append(origin, Timeline(1), Kind::Commit, 100);
+        let a2 = wal.append(a1, Timeline(1), Kind::Commit, 100);
+        let b2 = wal.append(a1, Timeline(2), Kind::EndOfRecovery, 42);
+        let b3 = wal.append(b2, Timeline(2), Kind::Commit, 100);
+        assert_eq!(wal.common(a2, b3), Some(a1));
+        assert!(wal.contains(b3, a1) && !wal.contains(b3, a2) && wal.contains(b3, b3));
+        assert_eq!(wal.end(a1), Lsn(FIRST_LSN + 120 + 104));
+        assert_eq!(wal.history(b3).left(Timeline(1)), Some(wal.end(a1)));
+        assert!(wal.history(a2).0.is_empty());
+        assert_eq!(wal.up_to(a2, Lsn(wal.end(a2).0 - 1)), Some(a1));
+        let other = wal.origin();
+        assert_eq!(wal.common(a2, other), None);
+    }
+}
