@@ -19,12 +19,18 @@
 //! being answered usefully, including errors of the server that nobody listed. All of them are one path
 //! for the callers: nothing is known to have happened, and nothing is known not to have happened.
 
+pub mod etcd3;
+mod paths;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jogi_core::view::{Cluster, Expect, Revision, Session, Write, Written};
 use jogi_core::{MemberName, Tick};
+
+pub use etcd3::{Etcd3, Etcd3Options};
+pub use paths::base_path;
 
 /// How fresh a reading must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +107,19 @@ pub enum DcsError {
     Garbled { operation: &'static str, endpoint: String, cause: String },
 }
 
+/// A store's client that cannot be set up: wrong configuration, never the network.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error(transparent)]
+    Http(#[from] jogi_net::http::HttpError),
+    #[error("the section {section} gives no address of a server: set host, hosts or url")]
+    NoAddress { section: &'static str },
+    #[error("the store {section} is not supported yet: use etcd3")]
+    Unsupported { section: &'static str },
+    #[error("the section {section}: {cause}")]
+    Section { section: &'static str, cause: String },
+}
+
 /// One store. Every call makes at most the tries that fit into its deadline, over all configured
 /// servers, and returns no later than the deadline. Cancelling a call (dropping its future) is safe: the
 /// request may or may not have been applied.
@@ -111,6 +130,11 @@ pub trait Dcs: Send + Sync {
 
     /// Where the store is, for messages: never with credentials.
     fn describe(&self) -> String;
+
+    /// A second client of the same store for another thread's runtime. It has connections of its own and
+    /// shares what is known: which servers answer, their newest history, credentials. What one of the two
+    /// learns of a dead server, the other's watch acts on.
+    fn sibling(&self) -> Result<Arc<dyn Dcs>, SetupError>;
 
     /// Reads every key of the cluster at once.
     async fn load(&self, freshness: Freshness, deadline: Duration) -> Result<View, DcsError>;
