@@ -30,6 +30,8 @@ pub enum Door {
 pub struct Login {
     pub user: String,
     pub password: String,
+    /// Shown in `pg_stat_activity`; by it a session's server process is found.
+    pub application: String,
 }
 
 /// What the server said, or why it said nothing.
@@ -115,7 +117,7 @@ impl Session {
 
 fn config(door: &Door, login: &Login, within: Duration) -> Config {
     let mut config = Config::new();
-    config.user(&login.user).password(&login.password).dbname("postgres").application_name("jogi test");
+    config.user(&login.user).password(&login.password).dbname("postgres").application_name(&login.application);
     config.connect_timeout(within).tcp_user_timeout(UNACKNOWLEDGED);
     config.keepalives(true).keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(1);
     match door {

@@ -135,8 +135,7 @@ impl Member {
     /// Kills whatever runs on the host, again while something new appears. Whether nothing is left.
     pub(super) fn kill_everything(&self) -> bool {
         let empty = wait::poll(FOUND_WITHIN, || {
-            let pids = self.processes();
-            self.remember(process::shared_memory_files(&pids));
+            let pids = self.note_processes();
             for pid in &pids {
                 process::send(*pid, Signal::KILL);
             }
@@ -144,6 +143,13 @@ impl Member {
         });
         self.reap();
         empty.is_some()
+    }
+
+    /// What runs on the host, its shared memory noted.
+    pub(super) fn note_processes(&self) -> Vec<i32> {
+        let pids = self.processes();
+        self.remember(process::shared_memory_files(&pids));
+        pids
     }
 
     /// Notes shared memory that a killed PostgreSQL leaves behind, for [`Member::remove_shared_memory`].

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ const QUERY_WITHIN: Duration = Duration::from_secs(20);
 const REST_WITHIN: Duration = Duration::from_secs(8);
 
 /// Passwords of the herd's users: seen by nobody but the tests.
-pub const PASSWORD: &str = "secret";
+pub const PASSWORD: &str = "kept-in-a-herd";
 
 /// One member of the herd.
 pub struct Member {
@@ -313,14 +313,14 @@ impl Member {
 
     /// A session as superuser through the socket.
     pub fn try_session(&self) -> Result<Session, SqlError> {
-        Session::open(&self.socket(), &superuser(), QUERY_WITHIN)
+        Session::open(&self.socket(), &superuser("jogi test"), QUERY_WITHIN)
     }
 
-    /// A session as superuser that comes from where the clients are.
-    pub fn client_session(&self) -> Result<Session, SqlError> {
+    /// A session as superuser that comes from where the clients are and calls itself `application`.
+    pub fn client_session(&self, application: &str) -> Result<Session, SqlError> {
         let connect = || {
             self.place.enter_clients().map_err(|e| SqlError { code: None, text: e.to_string() })?;
-            Session::open(&self.client_door(), &superuser(), QUERY_WITHIN)
+            Session::open(&self.client_door(), &superuser(application), QUERY_WITHIN)
         };
         std::thread::scope(|s| s.spawn(connect).join())
             .unwrap_or_else(|_| panic!("connecting to {} panicked", self.name))
@@ -342,6 +342,13 @@ impl Member {
         let rows = self.sql(sql);
         let first = rows.first().unwrap_or_else(|| panic!("on {}: {sql}: no row", self.name));
         first.first().cloned().flatten().unwrap_or_default()
+    }
+
+    /// Tells apart a data directory that was changed in place from one that was made anew: `PG_VERSION` is never rewritten.
+    #[track_caller]
+    pub fn data_directory_identity(&self) -> u64 {
+        let file = self.data_dir().join("PG_VERSION");
+        fs::metadata(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).ino()
     }
 
     /// Whether the server accepts writes: a fact about PostgreSQL, whatever the agent says.
@@ -379,6 +386,12 @@ impl Member {
 
     // --- the log ---------------------------------------------------------------------------------------------------
 
+    /// Waits until something is said in the log after `mark`.
+    #[track_caller]
+    pub fn wait_log(&self, mark: usize, text: &str, within: Duration) {
+        wait::until(&format!("`{text}` in the log of {}", self.name), within, || self.log_since(mark).contains(text));
+    }
+
     /// What agent and PostgreSQL have written so far.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.log_path()).unwrap_or_default();
@@ -397,8 +410,8 @@ impl Member {
 }
 
 /// Who the tests are to PostgreSQL.
-pub fn superuser() -> Login {
-    Login { user: "postgres".to_owned(), password: PASSWORD.to_owned() }
+pub fn superuser(application: &str) -> Login {
+    Login { user: "postgres".to_owned(), password: PASSWORD.to_owned(), application: application.to_owned() }
 }
 
 /// User and group that PostgreSQL runs as, when the tests run as root.

@@ -21,13 +21,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub use ctl::CtlOutput;
 pub use member::{Member, PASSWORD, superuser};
 pub use spec::{HerdSpec, WEAKEN, merge};
 pub use store::{Change, Entry, Store};
-pub use writer::{Ack, Journal, KeptSession, Writers, overlap};
+pub use writer::{Ack, Journal, KEPT, KeptSession, Writers, overlap};
 
 use crate::{process, wait};
 use janitor::Janitor;
@@ -136,7 +137,32 @@ impl Herd {
 
     /// The member that holds the lock by the store's word, whether it answers or not.
     pub fn lock_holder(&self) -> Option<String> {
-        self.store.value(&format!("{BASE}leader"))
+        self.key("leader")
+    }
+
+    /// The value of a key of the cluster: `herd.key("leader")`.
+    pub fn key(&self, relative: &str) -> Option<String> {
+        self.store.value(&format!("{BASE}{relative}"))
+    }
+
+    /// The changes of the cluster's keys after a revision, their names relative.
+    pub fn changes_after(&self, revision: i64) -> Vec<Change> {
+        let mut changes = self.store.history(BASE, revision + 1);
+        changes.iter_mut().for_each(|c| c.key = c.key.trim_start_matches(BASE).to_owned());
+        changes
+    }
+
+    /// What one key became after a revision, in order; `None` where it went.
+    pub fn values_after(&self, revision: i64, key: &str) -> Vec<Option<String>> {
+        self.changes_after(revision).into_iter().filter(|c| c.key == key).map(|c| c.value).collect()
+    }
+
+    /// The time to live of the lock, by the cluster's configuration.
+    #[track_caller]
+    pub fn ttl(&self) -> Duration {
+        let config = self.key("config").unwrap_or_else(|| panic!("the cluster has no configuration"));
+        let config: Value = serde_json::from_str(&config).unwrap_or(Value::Null);
+        Duration::from_secs(config["ttl"].as_u64().unwrap_or(30))
     }
 
     #[track_caller]
@@ -262,7 +288,8 @@ impl Herd {
 
     /// Never panics: it runs while a test's panic unwinds.
     fn kill_everything(&self) {
-        for pid in self.members.iter().flat_map(|m| m.processes()).chain(self.store.processes()) {
+        let member_pids = self.members.iter().flat_map(|m| m.note_processes());
+        for pid in member_pids.chain(self.store.processes()).collect::<Vec<_>>() {
             process::send(pid, process::Signal::KILL);
         }
         for member in &self.members {

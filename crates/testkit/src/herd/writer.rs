@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_millis(15);
 const ACK_WITHIN: Duration = Duration::from_secs(3);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
+/// What a kept session calls itself.
+pub const KEPT: &str = "jogi kept";
+
 /// A row that the client was told is committed.
 #[derive(Clone, Debug)]
 pub struct Ack {
@@ -39,6 +42,13 @@ pub struct Journal(Arc<Mutex<Vec<Ack>>>);
 impl Journal {
     fn lock(&self) -> MutexGuard<'_, Vec<Ack>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this journal and another remember together.
+    pub fn and(&self, other: &Journal) -> Journal {
+        let mut both = self.all();
+        both.extend(other.all());
+        Journal(Arc::new(Mutex::new(both)))
     }
 
     /// All acknowledged rows that were sent after `since`, by time of acknowledgement.
@@ -60,10 +70,11 @@ impl Journal {
 /// For how long after the first acknowledgement by another member `old` still acknowledged rows that were sent after
 /// it. Zero: never two at once.
 pub fn overlap(acks: &[Ack], old: &str) -> Duration {
-    let Some(first_other) = acks.iter().filter(|a| a.writer != old).map(|a| a.acked).min() else {
+    let of_old = |a: &&Ack| a.writer == old || a.writer == kept_name(old);
+    let Some(first_other) = acks.iter().filter(|a| !of_old(a)).map(|a| a.acked).min() else {
         return Duration::ZERO;
     };
-    let late = acks.iter().filter(|a| a.writer == old && a.sent > first_other).map(|a| a.acked).max();
+    let late = acks.iter().filter(of_old).filter(|a| a.sent > first_other).map(|a| a.acked).max();
     late.map_or(Duration::ZERO, |late| late - first_other)
 }
 
@@ -182,6 +193,15 @@ enum Mode {
     OneSession,
 }
 
+impl Mode {
+    fn application(self) -> &'static str {
+        match self {
+            Mode::ForEver => "jogi writer",
+            Mode::OneSession => KEPT,
+        }
+    }
+}
+
 struct Started {
     thread: JoinHandle<()>,
     ended: Arc<Mutex<Option<String>>>,
@@ -220,7 +240,7 @@ impl Writer {
 
     fn run(&mut self) {
         while !self.stopped() {
-            let why = match Session::open(&self.door, &member::superuser(), CONNECT_WITHIN) {
+            let why = match Session::open(&self.door, &member::superuser(self.mode.application()), CONNECT_WITHIN) {
                 Ok(session) => self.write(&session),
                 Err(error) => error.to_string(),
             };
@@ -257,9 +277,13 @@ impl Writer {
     fn row_name(&self) -> String {
         match self.mode {
             Mode::ForEver => self.name.clone(),
-            Mode::OneSession => format!("{}-kept", self.name),
+            Mode::OneSession => kept_name(&self.name),
         }
     }
+}
+
+fn kept_name(member: &str) -> String {
+    format!("{member}-kept")
 }
 
 /// The acknowledged rows that `member` does not have, each with its writer.
