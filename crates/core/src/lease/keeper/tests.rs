@@ -1,0 +1,490 @@
+//! Scenarios and properties of the schedule.
+
+use proptest::prelude::*;
+
+use crate::ha::{Failure, Generation, Taken};
+use crate::lease::Deadlines;
+use crate::view::{Condition, Expect};
+
+use super::model::{ME, Net, Store, World, at, ms};
+use super::{Adopted, Ask, Input, Outcome};
+
+fn taken(world: &World, ticket: super::Ticket) -> bool {
+    matches!(world.result(ticket), Some(Ok(Outcome::Acquired(Taken::Yes { .. }))))
+}
+
+fn count(world: &World, what: fn(&Ask) -> bool) -> usize {
+    world.sent.iter().filter(|(_, ask)| what(ask)).count()
+}
+
+fn is_beat(ask: &Ask) -> bool {
+    matches!(ask, Ask::Beat { .. })
+}
+
+#[test]
+fn a_standby_extends_its_session_three_times_per_ttl_and_never_reads_the_leader_key() {
+    let mut world = World::new(ms(30_000));
+    world.run(ms(59_900));
+    assert_eq!(count(&world, is_beat), 5, "{:?}", world.sent);
+    assert_eq!(count(&world, |ask| matches!(ask, Ask::Beat { read_leader: true, .. })), 0);
+    assert!(world.keeper.lease().session.is_some());
+}
+
+#[test]
+fn at_rest_a_herd_of_three_asks_less_than_once_a_second() {
+    let mut leader = World::new(ms(30_000));
+    leader.lead();
+    let mut standby = World::new(ms(30_000));
+    let (before, idle) = (leader.store.requests, standby.store.requests);
+    leader.run(ms(300_000));
+    standby.run(ms(300_000));
+    let all = leader.store.requests - before + 2 * (standby.store.requests - idle);
+    assert!(all < 150, "{all} requests in 300 s");
+}
+
+#[test]
+fn the_lock_counts_from_the_last_extension_of_its_session_not_from_its_own_request() {
+    let mut world = World::new(ms(30_000));
+    world.run(ms(5_000));
+    let ticket = world.acquire(Expect::free(), ms(500));
+    world.run(ms(3));
+    assert!(taken(&world, ticket));
+    let lock = world.keeper.lease().lock.expect("the lock");
+    assert_eq!(lock.valid_until, Deadlines::new(at(1_000), ms(30_000)).hard, "the session was opened at 1 s");
+}
+
+#[test]
+fn the_holder_renews_each_quarter_and_each_counted_beat_moves_the_deadlines() {
+    let mut world = World::new(ms(8_000));
+    let generation = world.lead();
+    let mut last = world.keeper.valid_until();
+    for _ in 0..10 {
+        world.run(ms(2_000));
+        assert!(world.keeper.valid_until() > last);
+        last = world.keeper.valid_until();
+    }
+    let page = world.keeper.page().expect("a page");
+    assert_eq!((page.generation, page.deadlines.hard), (generation, last));
+    let beats = world.sent.iter().filter(|(_, ask)| matches!(ask, Ask::Beat { read_leader: true, .. })).count();
+    assert_eq!(beats, 10);
+}
+
+#[test]
+fn a_missed_try_is_repeated_at_once_and_the_lock_survives_an_outage_of_half_the_ttl() {
+    for net in [Net::LosesRequests, Net::LosesAnswers, Net::Refuses] {
+        let mut world = World::new(ms(30_000));
+        world.lead();
+        world.run(ms(7_400));
+        world.net = net;
+        world.run(ms(15_000));
+        world.net = Net::Good;
+        world.run(ms(6_500));
+        assert!(world.keeper.valid_until() > world.now + ms(20_000), "{net:?}");
+        assert!(world.sent.len() < 200, "{net:?}: {} requests", world.sent.len());
+    }
+}
+
+#[test]
+fn without_any_counted_beat_the_lock_is_lost_at_hard_and_the_session_is_given_up() {
+    for net in [Net::LosesRequests, Net::LosesAnswers, Net::Refuses] {
+        let mut world = World::new(ms(5_000));
+        world.lead();
+        world.net = net;
+        world.run(ms(4_800));
+        let lease = world.keeper.lease();
+        assert_eq!((lease.lock, lease.session), (None, None), "{net:?}");
+        assert!(lease.lost.is_some_and(|why| why.contains("time is over")), "{net:?}");
+        assert_eq!(world.keeper.page().map(|page| page.deadlines), Some(Deadlines::default()));
+        world.net = Net::Good;
+        world.run(ms(12_000));
+        assert_eq!(world.store.leader, None, "{net:?}: nobody keeps the old key alive");
+        assert!(world.keeper.lease().session.is_some(), "{net:?}");
+    }
+}
+
+#[test]
+fn no_permission_no_renewal() {
+    let mut world = World::new(ms(5_000));
+    world.lead();
+    world.run(ms(1_000));
+    world.core_lives = false;
+    let until = world.permitted_until;
+    world.run(ms(30_000));
+    assert!(world.sent.iter().all(|(at, ask)| !is_beat(ask) || *at < until));
+    assert_eq!(world.keeper.lease().lock, None);
+    assert_eq!(world.store.leader, None);
+    world.core_lives = true;
+    world.run(ms(1_000));
+    assert!(world.keeper.lease().session.is_some(), "the core turns again");
+}
+
+#[test]
+fn the_first_session_is_opened_without_permission_and_no_beat_follows() {
+    let mut world = World::new(ms(5_000));
+    world.core_lives = false;
+    world.run(ms(20_000));
+    assert_eq!(world.sent.len(), 1, "{:?}", world.sent);
+}
+
+#[test]
+fn a_lock_that_another_has_is_lost_at_the_next_beat() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    // An operator deletes the key and another member takes it: nothing can warn us before the next beat.
+    world.keeper.handle(Input::Timeout, world.now);
+    world.store.put_leader("rival", None);
+    let mut unchecked = world;
+    unchecked.now = unchecked.now + ms(2_000);
+    unchecked.tell(Input::Timeout);
+    unchecked.keeper_answers();
+    let lease = unchecked.keeper.lease();
+    assert_eq!(lease.lost.as_deref(), Some("the leader key is rival's now"));
+    assert!(lease.session.is_some(), "the session of the member key lives on");
+    assert_eq!(unchecked.keeper.page().map(|page| page.deadlines), Some(Deadlines::default()));
+}
+
+#[test]
+fn an_ended_session_takes_the_lock_along_and_a_new_one_is_opened() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    let first = world.keeper.lease().session.expect("a session");
+    world.store.end(&first, world.now);
+    world.run(ms(3_000));
+    let second = world.keeper.lease().session.expect("a session");
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_lost_race_is_a_conflict() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.store.put_leader("rival", None);
+    let ticket = world.acquire(Expect::free(), ms(500));
+    world.run(ms(100));
+    assert_eq!(world.result(ticket), Some(&Ok(Outcome::Acquired(Taken::Conflict))));
+}
+
+#[test]
+fn taking_the_lock_on_a_dead_session_opens_a_new_one_within_the_deadline() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    let dead = world.keeper.lease().session.expect("a session");
+    world.store.end(&dead, world.now);
+    let ticket = world.acquire(Expect::free(), ms(500));
+    world.run(ms(100));
+    assert!(taken(&world, ticket));
+}
+
+#[test]
+fn an_attempt_whose_answer_is_lost_is_found_out_by_reading() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.net = Net::LosesAnswers;
+    let ticket = world.acquire(Expect::free(), ms(900));
+    world.run(ms(1));
+    world.net = Net::Good;
+    world.run(ms(800));
+    assert!(taken(&world, ticket), "{:?}", world.sent);
+}
+
+#[test]
+fn an_attempt_that_never_arrived_is_made_again() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.net = Net::LosesRequests;
+    let ticket = world.acquire(Expect::free(), ms(900));
+    world.run(ms(1));
+    world.net = Net::Good;
+    world.run(ms(800));
+    assert!(taken(&world, ticket), "{:?}", world.sent);
+    assert_eq!(count(&world, |ask| matches!(ask, Ask::Acquire { .. })), 2);
+}
+
+#[test]
+fn an_attempt_that_takes_effect_after_it_was_given_up_is_undone() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.net = Net::Slow(ms(700));
+    let ticket = world.acquire(Expect::free(), ms(300));
+    world.run(ms(1));
+    world.net = Net::Good;
+    world.run(ms(400));
+    assert!(matches!(world.result(ticket), Some(Ok(_) | Err(_))), "{:?}", world.results);
+    world.run(ms(10_000));
+    match world.result(ticket) {
+        Some(Ok(Outcome::Acquired(Taken::Yes { .. }))) => assert!(world.keeper.lease().lock.is_some()),
+        _ => assert_eq!(world.store.leader, None, "nobody holds it, so nobody keeps it alive"),
+    }
+}
+
+#[test]
+fn without_a_store_an_attempt_fails_at_its_deadline() {
+    let mut world = World::new(ms(8_000));
+    world.net = Net::LosesRequests;
+    let ticket = world.acquire(Expect::free(), ms(500));
+    world.run(ms(600));
+    assert!(matches!(world.result(ticket), Some(Err(Failure::Unreachable(_)))));
+}
+
+#[test]
+fn a_release_ends_the_lock_before_its_request_is_sent() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.net = Net::LosesRequests;
+    let ticket = world.release(ms(500));
+    assert_eq!(world.keeper.valid_until(), at(0));
+    assert_eq!(world.keeper.page().map(|page| page.deadlines), Some(Deadlines::default()));
+    assert_eq!(world.keeper.lease().lost, None, "it was released by us");
+    world.net = Net::Good;
+    world.run(ms(2_100));
+    assert!(matches!(world.result(ticket), Some(Err(Failure::Unreachable(_)))));
+    assert_eq!(world.store.leader, None, "it goes on until it is done");
+    assert_eq!(world.store.statuses, ["final"]);
+}
+
+#[test]
+fn a_release_whose_answer_is_lost_is_still_ours() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.net = Net::LosesAnswers;
+    let ticket = world.release(ms(5_000));
+    world.run(ms(10));
+    world.net = Net::Good;
+    world.run(ms(4_000));
+    assert_eq!(world.result(ticket), Some(&Ok(Outcome::Released(true))));
+}
+
+#[test]
+fn releasing_nothing_is_answered_at_once() {
+    let mut world = World::new(ms(8_000));
+    let ticket = world.release(ms(500));
+    assert_eq!(world.result(ticket), Some(&Ok(Outcome::Released(false))));
+}
+
+#[test]
+fn a_stale_key_of_an_earlier_run_is_deleted_by_its_incarnation() {
+    let mut store = Store::default();
+    let old = store.open(ms(8_000), at(900));
+    let created = store.put_leader(ME, Some(old));
+    let mut world = World::with(ms(8_000), store, None);
+    world.run(ms(100));
+    let (ticket, deadline) = (world.ticket(), world.now + ms(500));
+    world.tell(Input::ReleaseStale { ticket, created, status: None, deadline });
+    world.run(ms(100));
+    assert_eq!(world.result(ticket), Some(&Ok(Outcome::Released(true))));
+    assert_eq!(world.store.leader, None);
+}
+
+#[test]
+fn our_own_key_on_an_older_session_is_taken_over_by_its_revision() {
+    let mut store = Store::default();
+    let old = store.open(ms(8_000), at(900));
+    let revision = store.put_leader(ME, Some(old));
+    let mut world = World::with(ms(8_000), store, None);
+    world.run(ms(100));
+    let ticket = world.acquire(Expect { leader: Condition::Unchanged(revision), ..Expect::free() }, ms(500));
+    world.run(ms(100));
+    assert!(taken(&world, ticket));
+}
+
+fn adopted(ttl: Option<u64>) -> (Store, Adopted) {
+    let mut store = Store::default();
+    let session = store.open(ms(8_000), at(900));
+    let created = store.put_leader(ME, Some(session.clone()));
+    (store, Adopted { session, created, generation: Generation(7), ttl: ttl.map(ms) })
+}
+
+#[test]
+fn an_adopted_lock_counts_only_after_the_first_beat() {
+    let (store, adopt) = adopted(Some(8_000));
+    let mut world = World::with(ms(8_000), store, Some(adopt));
+    assert_eq!(world.keeper.lease(), crate::ha::Lease::default());
+    assert_eq!(world.keeper.page(), None, "the page of the earlier agent stands");
+    world.run(ms(100));
+    assert_eq!(world.keeper.lease().lock.map(|lock| lock.generation), Some(Generation(7)));
+    assert_eq!(count(&world, |ask| matches!(ask, Ask::Open { .. })), 0);
+}
+
+#[test]
+fn an_adopted_lock_of_unknown_ttl_counts_little_until_it_is_on_a_session_of_ours() {
+    let (store, adopt) = adopted(None);
+    let mut world = World::with(ms(8_000), store, Some(adopt));
+    world.run(ms(3));
+    let lock = world.keeper.lease().lock.expect("verified");
+    assert!(lock.valid_until <= Deadlines::new(world.now, ms(2_000)).hard);
+    world.run(ms(100));
+    let lock = world.keeper.lease().lock.expect("moved");
+    assert_eq!(lock.generation, Generation(7));
+    assert!(lock.valid_until > world.now + ms(7_000));
+    world.run(ms(60_000));
+    assert!(world.keeper.lease().lock.is_some());
+}
+
+#[test]
+fn an_adopted_lock_that_is_gone_closes_the_server() {
+    let (mut store, adopt) = adopted(Some(8_000));
+    store.put_leader("rival", None);
+    let mut world = World::with(ms(8_000), store, Some(adopt.clone()));
+    world.run(ms(100));
+    let lease = world.keeper.lease();
+    assert_eq!(lease.lock, None);
+    assert_eq!(lease.session, Some(adopt.session));
+    let page = world.keeper.page().expect("the page is closed");
+    assert_eq!((page.generation, page.deadlines), (Generation(7), Deadlines::default()));
+}
+
+#[test]
+fn a_new_ttl_moves_the_lock_to_a_new_session_without_losing_it() {
+    for (from, to) in [(30_000, 5_000), (5_000, 30_000)] {
+        let mut world = World::new(ms(from));
+        let generation = world.lead();
+        let old = world.keeper.lease().session;
+        world.set_ttl(ms(to));
+        world.run(ms(50));
+        let lease = world.keeper.lease();
+        assert_ne!(lease.session, old);
+        assert_eq!(lease.lock.map(|lock| lock.generation), Some(generation));
+        assert!(world.keeper.valid_until() < world.now + ms(to));
+        world.run(ms(3 * from.max(to)));
+        assert!(world.keeper.lease().lock.is_some(), "{from} to {to}");
+    }
+}
+
+#[test]
+fn a_move_without_an_answer_counts_the_shorter_of_both_sessions() {
+    let mut world = World::new(ms(30_000));
+    world.lead();
+    world.set_ttl(ms(4_000));
+    world.run(ms(1));
+    world.net = Net::LosesAnswers;
+    world.run(ms(2));
+    assert!(world.keeper.valid_until() <= Deadlines::new(world.now, ms(4_000)).hard);
+    world.run(ms(1_500));
+    world.net = Net::Good;
+    world.run(ms(1_500));
+    assert!(world.keeper.lease().lock.is_some(), "{:?}", world.sent);
+}
+
+#[test]
+fn a_standby_gets_a_new_session_with_a_new_ttl() {
+    let mut world = World::new(ms(30_000));
+    world.run(ms(100));
+    let old = world.keeper.lease().session;
+    world.set_ttl(ms(5_000));
+    world.run(ms(100));
+    assert_ne!(world.keeper.lease().session, old);
+}
+
+#[test]
+fn generations_never_repeat_and_never_are_zero() {
+    let mut world = World::new(ms(8_000));
+    let first = world.lead();
+    world.release(ms(500));
+    world.run(ms(100));
+    let second = world.lead();
+    assert_ne!(first, second);
+    assert_eq!((super::lock::next_generation(u64::MAX), super::lock::next_generation(4)), (1, 5));
+}
+
+#[test]
+fn a_late_answer_counts_from_when_it_was_asked() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.net = Net::Slow(ms(1_500));
+    world.run(ms(3_600));
+    let sent = world.sent.iter().rev().find(|(at, ask)| is_beat(ask) && *at + ms(1_501) <= world.now);
+    let sent = sent.map(|(at, _)| *at).expect("a beat that was answered");
+    assert_eq!(world.keeper.valid_until(), Deadlines::new(sent, ms(8_000)).hard);
+}
+
+/// One thing that happens in a random history.
+#[derive(Clone, Debug)]
+enum Step {
+    Run(u64),
+    Net(Net),
+    Core(bool),
+    Rival(bool),
+    Acquire(u64),
+    Release(u64),
+    Ttl(u64),
+    EndSession,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let net = prop_oneof![
+        4 => Just(Net::Good),
+        1 => Just(Net::LosesRequests),
+        1 => Just(Net::LosesAnswers),
+        1 => Just(Net::Refuses),
+        2 => (0u64..4_000).prop_map(|n| Net::Slow(ms(n))),
+    ];
+    let step = prop_oneof![
+        6 => (1u64..6_000).prop_map(Step::Run),
+        4 => net.prop_map(Step::Net),
+        1 => any::<bool>().prop_map(Step::Core),
+        1 => any::<bool>().prop_map(Step::Rival),
+        4 => (50u64..3_000).prop_map(Step::Acquire),
+        1 => (50u64..3_000).prop_map(Step::Release),
+        1 => prop_oneof![Just(2_000u64), Just(5_000), Just(30_000)].prop_map(Step::Ttl),
+        1 => Just(Step::EndSession),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn apply(world: &mut World, step: Step) {
+    match step {
+        Step::Run(n) => world.run(ms(n)),
+        Step::Net(net) => world.net = net,
+        Step::Core(lives) => world.core_lives = lives,
+        Step::Rival(rival) => world.rival = rival,
+        Step::Acquire(within) => {
+            world.acquire(Expect::free(), ms(within));
+        }
+        Step::Release(within) => {
+            world.release(ms(within));
+        }
+        Step::Ttl(ttl) => world.set_ttl(ms(ttl)),
+        // A store that ends a living session breaks its promise; only one that carries no lock may go.
+        Step::EndSession => {
+            if let (Some(session), None) = (world.keeper.lease().session, world.keeper.lease().lock)
+                && world.store.leader.as_ref().is_none_or(|l| l.session.as_ref() != Some(&session))
+            {
+                world.store.end(&session, world.now);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// The world checks after each event that a lock believed in is ours in the store; here: what is believed
+    /// never goes beyond the last request, never grows but by an answer, and nothing is renewed unpermitted.
+    #[test]
+    fn whatever_happens_the_lease_is_never_believed_too_long(history in steps(), ttl in prop_oneof![Just(2_000u64), Just(8_000), Just(30_000)]) {
+        let mut world = World::new(ms(ttl));
+        for step in history {
+            let tickets = world.results.len();
+            apply(&mut world, step);
+            prop_assert!(tickets <= world.results.len());
+            if let Some(lock) = world.keeper.lease().lock {
+                let newest = world.sent.iter().rev().find(|(_, ask)| !matches!(ask, Ask::Release { .. }));
+                let newest = newest.map_or(at(0), |(sent, _)| *sent);
+                prop_assert!(lock.valid_until <= Deadlines::new(newest, ms(30_000)).hard);
+                prop_assert!(lock.soft < lock.valid_until);
+            }
+        }
+        let late = world.sent.iter().find(|(sent, ask)| is_beat(ask) && *sent >= world.permission_at(*sent));
+        prop_assert!(late.is_none(), "{late:?}");
+        // Everything heals: the network is good and the core turns, so all commands are answered and no key is
+        // alive that nobody holds.
+        world.net = Net::Good;
+        world.core_lives = true;
+        world.rival = false;
+        world.run(ms(45_000));
+        prop_assert_eq!(world.unanswered(), 0);
+        let ours = world.store.leader.as_ref().filter(|l| l.name.as_str() == ME).map(|l| l.created.clone());
+        prop_assert_eq!(ours, world.keeper.lease().lock.map(|lock| lock.created));
+        prop_assert!(world.keeper.lease().session.is_some());
+    }
+}
