@@ -25,8 +25,10 @@ pub struct Generation(pub u64);
 /// Two effects of one lane never overlap; a lane whose effect is stuck stays closed until it has ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Start, stop, promote, programs and files of the data directory.
+    /// Start, promote, programs and files of the data directory.
     Server,
+    /// Signals to the postmaster and the killing of what is left: never waits for the server's lane.
+    Fence,
     /// The leader key, through the lease keeper.
     Lock,
     /// Looks at our own server.

@@ -10,13 +10,30 @@
 //!
 //! Time never goes back between two calls. Several events may be handed in before effects are polled.
 
+mod background;
+mod bootstrap;
+mod cycle;
 mod decision;
 mod effect;
 mod event;
+mod failsafe;
+mod leader;
 mod local;
+mod machine;
+mod member;
+mod op;
 mod peer;
+mod peers;
+mod race;
+mod replica;
+mod requests;
+mod rewind;
+pub mod schedule;
 pub mod server;
+mod slots;
 mod snapshot;
+mod stopped;
+mod timer;
 
 pub use decision::Decision;
 pub use effect::{
@@ -25,6 +42,7 @@ pub use effect::{
 };
 pub use event::{Event, Found, GuardNews, Lease, Lock, Reply, Request, RequestId, Restart, When};
 pub use local::Local;
+pub use machine::{Ha, Note, NoteLevel};
 pub use peer::{Lineage, PeerStatus};
 pub use server::Server;
 pub use snapshot::{GuardState, Snapshot};

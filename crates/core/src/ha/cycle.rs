@@ -1,0 +1,359 @@
+//! The order of the rules (ha-rules 2): which situation is this, and whose rules apply.
+
+use std::time::Duration;
+
+use super::machine::{Ha, NoteLevel, Phase, Purpose, Role, SHORT};
+use super::op::{Kind, Op, Step, UNLIMITED};
+use super::server::{Accepting, ControlState, DataDir, Process};
+use super::timer::Timer;
+use super::{Act, Aside, Decision, Intent, Lane, Stop};
+
+/// How long a starting agent waits for the store before it closes a primary that has no lease.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(1);
+
+impl Ha {
+    /// One decision on everything that is known. Issues effects and begins operations.
+    pub(super) fn cycle(&mut self) -> Decision {
+        if self.shutting_down {
+            return self.shut_down();
+        }
+        let Some(server) = self.server.clone() else {
+            self.look();
+            return Decision::new("starting", "nothing is known yet").waiting("a look at our own server");
+        };
+        if let Some(decision) = self.unleased_primary() {
+            return decision;
+        }
+        if self.fresh_after.is_some() || self.view.is_none() {
+            return self.without_store();
+        }
+        if let Some(decision) = self.stale_lock() {
+            return decision;
+        }
+        if let Some(intent) = self.found.intent.clone() {
+            return self.interrupted(intent);
+        }
+        match &server.data {
+            DataDir::Unusable(why) => return self.unusable(why.clone()),
+            DataDir::Broken(why) => return self.broken(why.clone()),
+            DataDir::Empty => return self.empty(),
+            DataDir::Present(_) => {}
+        }
+        if let Some(decision) = self.identity() {
+            return decision;
+        }
+        match server.process {
+            Process::Stopped | Process::Leftovers => self.stopped(),
+            Process::Running { accepting: Accepting::Yes, .. } if server.row.is_some() => self.running(),
+            Process::Running { .. } => self.not_answering(),
+        }
+    }
+
+    fn running(&mut self) -> Decision {
+        if !self.first_start_done {
+            self.first_start_done = true;
+            self.callback(super::Action::OnStart);
+        }
+        if self.lease.lock.is_some() {
+            return self.lead();
+        }
+        let leader = self.cluster().and_then(|c| c.leader.clone());
+        match leader {
+            Some(leader) if leader.name != *self.me() => self.follow(&leader.name),
+            Some(_) => Decision::new("no action", "the store still shows our own lock").waiting("a newer view"),
+            None => self.unlocked(),
+        }
+    }
+
+    /// A server that is writable without a lease is closed at once (fault-scenarios F16), except in pause,
+    /// or when it is the only one of a cluster that has no leader: then it takes the lock first.
+    fn unleased_primary(&mut self) -> Option<Decision> {
+        if !self.is_writable() || self.paused() || self.lock().is_some() {
+            return None;
+        }
+        if self.lease.lock.is_some() {
+            return Some(self.close("the lease has run out", true));
+        }
+        if self.failsafe.keeps_leading(self.now.boot) {
+            return None;
+        }
+        let leader = self.cluster().map(|c| c.leader.as_ref().map(|l| l.name.clone()));
+        match leader {
+            Some(Some(name)) if name != *self.me() => {
+                Some(self.close(&format!("{name} holds the leader lock and this server is writable"), false))
+            }
+            // Ours by name: the keeper is finding out whether it is ours still, or we take it over below.
+            Some(Some(_)) | Some(None) if self.fresh_after.is_none() => None,
+            Some(_) | None => {
+                // An earlier agent's lease may stand in the guard; else nobody vouches for this primary.
+                let patience = if self.found.armed.is_some() { self.settings.ttl } else { UNKNOWN_GRACE };
+                let waited = self.fresh_after.map_or(Duration::ZERO, |since| self.now.boot.since(since));
+                if waited < patience {
+                    self.load();
+                    self.timers.set_earlier(Timer::Retry, self.now.boot + patience / 10);
+                    let because = "this server is writable and no lease is known yet";
+                    return Some(Decision::new("no action", because).waiting("the store"));
+                }
+                Some(self.close("this server is writable and the store does not say that it may be", true))
+            }
+        }
+    }
+
+    fn without_store(&mut self) -> Decision {
+        self.load();
+        self.timers.set_earlier(Timer::Retry, self.now.boot + self.settings.loop_wait.min(Duration::from_secs(1)));
+        let because = self.store_error.clone().unwrap_or_else(|| "the store has not been read yet".into());
+        Decision::new("DCS is not accessible", because).waiting("an answer of the store")
+    }
+
+    /// The store says that we lead, and the keeper does not hold it: an earlier run's key, or a lost one.
+    fn stale_lock(&mut self) -> Option<Decision> {
+        let seen = self.view.clone()?;
+        let leader = seen.cluster.leader.clone()?;
+        if leader.name != *self.me() || self.lease.lock.is_some() {
+            return None;
+        }
+        if self.handed_over_at.is_some_and(|at| seen.read_at < at) || !seen.linearizable {
+            self.load();
+            self.timers.set_earlier(Timer::Retry, self.now.boot + Duration::from_millis(200));
+            let because = "the store still shows a lock of ours";
+            return Some(Decision::new("no action", because).waiting("a newer view"));
+        }
+        if self.is_writable() {
+            let expect = crate::view::Expect {
+                leader: crate::view::Condition::Unchanged(leader.revision.clone()),
+                ..crate::view::Expect::free()
+            };
+            self.issue(Lane::Lock, Act::Acquire { expect }, self.settings.ttl.min(SHORT), Purpose::Acquire);
+            let because = "the leader key carries our name and our server is the primary";
+            return Some(Decision::new("taking over our own leader lock", because).waiting("the store's answer"));
+        }
+        let act = Act::ReleaseStale { created: leader.created, status: None };
+        if self.issue(Lane::Lock, act, self.settings.ttl.min(SHORT), Purpose::ReleaseStale).is_some() {
+            self.load();
+        }
+        self.timers.set_earlier(Timer::Retry, self.now.boot + Duration::from_millis(500));
+        let because = "the leader key carries our name and our server is no primary";
+        Some(Decision::new("releasing a leader lock of an earlier run", because).waiting("the store's answer"))
+    }
+
+    /// An earlier agent began to change the data directory and did not finish.
+    fn interrupted(&mut self, intent: Intent) -> Decision {
+        if self.now.boot < self.failures.retry_at {
+            return Decision::new("no action", "an interrupted change is being cleaned up").waiting("the next try");
+        }
+        let because = format!("an earlier run was interrupted in {}", intent.word());
+        let steps = match intent {
+            Intent::Bootstrap { initialize } => self.interrupted_bootstrap(initialize),
+            Intent::Clone | Intent::PutAside => {
+                let mut steps = self.closing_steps(false);
+                steps.extend([Step::PutAside(Aside::Old), Step::Settle]);
+                steps
+            }
+            // pg_rewind may have left anything: only another rewind, or a copy, makes it whole.
+            Intent::Rewind => {
+                self.divergence.must_rewind();
+                self.found.intent = None;
+                return Decision::new("running pg_rewind", because).waiting("a leader to rewind from");
+            }
+            Intent::SingleUser => vec![Step::Settle],
+        };
+        self.begin_op(Op::new(Kind::CleanUp, because.clone(), steps));
+        Decision::new("cleaning up", because)
+    }
+
+    fn unusable(&mut self, why: String) -> Decision {
+        self.give_up_lock();
+        Decision::new("no action", why).waiting("a data directory that can be used")
+    }
+
+    fn broken(&mut self, why: String) -> Decision {
+        self.give_up_lock();
+        Decision::new(
+            "no action",
+            format!("{why}; nothing is changed or removed: repair it, or reinitialize this member"),
+        )
+        .waiting("a person")
+    }
+
+    fn give_up_lock(&mut self) {
+        if self.lease.lock.is_some() {
+            let act = Act::Release { status: None };
+            self.issue(Lane::Lock, act, self.settings.ttl.min(SHORT), Purpose::ReleaseStale);
+        }
+    }
+
+    /// The data directory must belong to this cluster (ha-rules 2, step 12).
+    fn identity(&mut self) -> Option<Decision> {
+        let cluster = self.cluster()?.clone();
+        let mine = self.system_identifier()?;
+        match cluster.system_identifier() {
+            Some(theirs) if theirs == mine => None,
+            Some(theirs) if self.paused() => {
+                self.give_up_lock();
+                let because = format!("the system identifier of this server is {mine}, that of the cluster {theirs}");
+                Some(Decision::new("no action", because).waiting("the end of pause"))
+            }
+            Some(theirs) => {
+                let why = format!(
+                    "the data directory belongs to another cluster: its system identifier is {mine}, that of \
+                     '{}' is {theirs}; nothing was changed. Move the data directory away and start again to have \
+                     this member copied from the leader",
+                    self.local.scope
+                );
+                Some(self.exit(1, why))
+            }
+            None => self.unclaimed(&cluster, &mine),
+        }
+    }
+
+    /// No identity is published, and this member has data.
+    fn unclaimed(&mut self, cluster: &crate::view::Cluster, mine: &str) -> Option<Decision> {
+        if self.lease.lock.is_none() && cluster.leader.is_some() {
+            return None;
+        }
+        if self.lease.lock.is_none() && self.row().is_some_and(|row| row.in_recovery) && !self.paused() {
+            let why = "the store knows no cluster identity and this server runs as a replica: start the agent of the \
+                       primary first"
+                .to_owned();
+            return Some(self.exit(1, why));
+        }
+        if !self.published.initialize {
+            let condition = crate::view::Condition::as_read(cluster.initialize.as_ref().map(|i| &i.revision));
+            let write = crate::view::Write::put(crate::view::Key::Initialize, mine).when(condition);
+            if self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Initialize).is_some() {
+                self.published.initialize = true;
+            }
+        }
+        let because = "the store knows no cluster identity and this member has data";
+        Some(Decision::new("publishing the system identifier", because).waiting("the store"))
+    }
+
+    pub(super) fn system_identifier(&self) -> Option<String> {
+        match &self.server.as_ref()?.data {
+            DataDir::Present(control) => Some(control.system_identifier.clone()),
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,
+        }
+    }
+
+    /// The postmaster lives and no query was completed: starting, stopping, slow, or hung.
+    fn not_answering(&mut self) -> Decision {
+        let silent = self.now.boot.since(self.answered_at);
+        let accepting = match self.server.as_ref().map(|s| &s.process) {
+            Some(Process::Running { accepting, .. }) => *accepting,
+            _ => Accepting::NoAnswer,
+        };
+        let starting = accepting == Accepting::NotYet;
+        self.look_in(if starting { Duration::from_millis(100) } else { Duration::from_secs(1) });
+        if starting {
+            self.phase = Phase::Starting;
+            return self.starting(silent);
+        }
+        if self.lease.lock.is_some() && !self.paused() && silent >= self.settings.ttl.max(super::leader::HUNG) {
+            return self.hung(silent);
+        }
+        let because = format!("the server has not completed a query for {} s", silent.as_secs());
+        Decision::new("no action", because).waiting("an answer of our own server")
+    }
+
+    fn starting(&mut self, silent: Duration) -> Decision {
+        let limit = self.settings.primary_start_timeout;
+        if self.lease.lock.is_some() && !self.paused() && silent >= limit && self.takeover_possible() == Some(true) {
+            return self.bequeath("the server did not start in time", false);
+        }
+        Decision::new("starting", "the server is not ready yet").waiting("the server to accept connections")
+    }
+
+    // ---- closing
+
+    /// Stop whatever may be writable here. `orderly`: the lease still covers a fast shutdown, in which streaming
+    /// standbys get every acknowledged row; otherwise somebody else may already lead.
+    pub(super) fn close(&mut self, because: &str, orderly: bool) -> Decision {
+        let mut steps = self.closing_steps(orderly);
+        steps.push(Step::Role(Role::Demoted));
+        steps.push(Step::Callback(super::Action::OnStop));
+        self.note(NoteLevel::Warning, format!("closing the server: {because}"));
+        self.divergence.suspect();
+        self.followed = None;
+        self.begin_op(Op::new(Kind::Close, because, steps));
+        Decision::new("demoting self because i do not hold the leader lock", because)
+    }
+
+    pub(super) fn closing_steps(&self, orderly: bool) -> Vec<Step> {
+        let stop = if orderly {
+            // The guard bounds it: at `hard` nothing is left.
+            Step::Stop(Stop::Fast, self.settings.ttl)
+        } else {
+            Step::Stop(Stop::Immediate, Duration::from_millis(500))
+        };
+        let mut steps = Vec::new();
+        if self.is_running() {
+            steps.push(stop);
+        }
+        steps.extend([Step::Fence, Step::Look]);
+        steps
+    }
+
+    /// An orderly end of the server: checkpoint, before_stop, fast shutdown.
+    pub(super) fn stopping_steps(&self, checkpoint: bool) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !self.is_running() {
+            return vec![Step::Fence, Step::Look];
+        }
+        if checkpoint {
+            steps.push(Step::Checkpoint);
+        }
+        if self.local.has_before_stop {
+            steps.push(Step::Script(super::Script::BeforeStop));
+        }
+        let limit = self.settings.primary_stop_timeout;
+        let patience = if self.settings.is_sync() && !limit.is_zero() { limit } else { UNLIMITED };
+        steps.extend([Step::Stop(Stop::Fast, patience), Step::Fence, Step::Look]);
+        steps
+    }
+
+    pub(super) fn exit(&mut self, code: i32, why: String) -> Decision {
+        self.exited = true;
+        self.note(NoteLevel::Error, why.clone());
+        self.fire(Lane::Server, Act::Exit { code, why: why.clone() }, SHORT, Purpose::Unattended);
+        Decision::new("exiting", why)
+    }
+
+    /// SIGTERM: hand over and end.
+    fn shut_down(&mut self) -> Decision {
+        if self.paused() {
+            return self.exit(0, "asked to end; in pause the server and the leader key are left alone".into());
+        }
+        let leads = self.lease.lock.is_some();
+        let mut steps = self.stopping_steps(leads && self.is_writable());
+        if leads {
+            let within = self.settings.ttl.min(Duration::from_secs(2));
+            steps.extend([Step::Heir { within, required: false }, Step::Release]);
+        }
+        if self.role.is_primary() {
+            steps.push(Step::Role(Role::Demoted));
+        }
+        steps.extend([Step::Member, Step::Exit(0, "asked to end".into())]);
+        self.begin_op(Op::new(Kind::Shutdown, "asked to end", steps));
+        Decision::new("shutting down", "asked to end")
+    }
+
+    pub(super) fn control_state(&self) -> Option<ControlState> {
+        match &self.server.as_ref()?.data {
+            DataDir::Present(control) => Some(control.state),
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,
+        }
+    }
+}
+
+impl Intent {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Intent::Bootstrap { .. } => "the bootstrap of a new cluster",
+            Intent::Clone => "a copy from another member",
+            Intent::Rewind => "pg_rewind",
+            Intent::SingleUser => "single-user crash recovery",
+            Intent::PutAside => "putting the data directory aside",
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Our own member key (dcs-layout 2.6) and Patroni's words for the state of PostgreSQL.
+
+use serde_json::{Map, Value, json};
+
+use super::machine::{Ha, Phase, Purpose, SHORT};
+use super::op::Kind;
+use super::server::{Accepting, DataDir, Process};
+use super::{Act, Lane};
+use crate::view::{Key, MemberData, Write};
+
+/// The number of what members of this program say to each other beyond Patroni's protocol.
+const PROTOCOL: u32 = 1;
+
+impl Ha {
+    pub(super) fn state_word(&self) -> &'static str {
+        match self.phase {
+            Phase::InitializingCluster => "initializing new cluster",
+            Phase::InitdbFailed => "initdb failed",
+            Phase::CreatingReplica => "creating replica",
+            Phase::Starting => "starting",
+            Phase::StartFailed => "start failed",
+            Phase::Restarting => "restarting",
+            Phase::RestartFailed => "restart failed",
+            Phase::Stopping => "stopping",
+            Phase::Crashed => "crashed",
+            Phase::AsSeen => self.state_as_seen(),
+        }
+    }
+
+    fn state_as_seen(&self) -> &'static str {
+        let Some(server) = &self.server else { return "stopped" };
+        match (&server.process, &server.data) {
+            (Process::Running { accepting: Accepting::NotYet, .. }, _) if server.row.is_none() => "starting",
+            (Process::Running { .. }, _) => "running",
+            (Process::Stopped | Process::Leftovers, DataDir::Empty) => match self.op.as_ref().map(|op| op.kind) {
+                Some(Kind::Bootstrap) => "initializing new cluster",
+                Some(Kind::Clone | Kind::Reinitialize) => "creating replica",
+                Some(_) | None => "stopped",
+            },
+            (Process::Stopped | Process::Leftovers, _) => "stopped",
+        }
+    }
+
+    /// Writes the member key when its content, or the session it lives on, has changed. Positions alone are
+    /// written with the routine look only.
+    pub(super) fn publish_member(&mut self) {
+        let Some(session) = self.lease.session.clone() else { return };
+        let Some(seen) = self.view.clone() else { return };
+        let text = data(self).to_text();
+        let stored = seen.cluster.members.get(self.me());
+        let on_session = stored.is_some_and(|m| m.session.as_ref() == Some(&session));
+        // Our own last write may be newer than the view.
+        let wrote =
+            self.published.member.as_deref() == Some(&text) && self.published.member_session.as_ref() == Some(&session);
+        let written_lately = wrote && self.now.boot.since(self.published.member_at) < SHORT;
+        if written_lately || (on_session && stored.is_some_and(|m| m.data.to_text() == text)) {
+            return;
+        }
+        let write = Write::put(Key::Member(self.me().clone()), text.clone()).on_session(&session);
+        if self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Member { text }).is_some() {
+            self.published.member_session = Some(session);
+            self.published.member_at = self.now.boot;
+        }
+    }
+}
+
+/// The member key as it should be.
+pub(super) fn data(ha: &Ha) -> MemberData {
+    let local = &ha.local;
+    let state = ha.state_word();
+    let mut o = Map::new();
+    o.insert("conn_url".into(), local.conn_url.as_str().into());
+    o.insert("api_url".into(), local.api_url.as_str().into());
+    o.insert("state".into(), state.into());
+    o.insert("role".into(), ha.role.word().into());
+    o.insert("version".into(), local.version.into());
+    if let Some(proxy) = &local.proxy_url {
+        o.insert("proxy_url".into(), proxy.as_str().into());
+    }
+    let row = ha.row();
+    let leads = ha.lease.lock.is_some() && ha.role.is_primary();
+    let timeline = row.and_then(|r| r.timeline);
+    if leads && (timeline.is_none() || ha.checkpointed != timeline) {
+        o.insert("checkpoint_after_promote".into(), false.into());
+    }
+    let tags = local.tags.effective();
+    if !tags.is_empty() {
+        o.insert("tags".into(), Value::Object(tags));
+    }
+    if let Some(row) = row
+        && !row.pending_restart.is_empty()
+    {
+        o.insert("pending_restart".into(), true.into());
+        let reasons = row.pending_restart.iter();
+        let reasons = reasons.map(|(name, (old, new))| (name.clone(), json!({"old_value": old, "new_value": new})));
+        o.insert("pending_restart_reason".into(), Value::Object(reasons.collect()));
+    }
+    if let Some(row) = row.filter(|_| matches!(state, "running" | "restarting" | "starting")) {
+        o.insert("xlog_location".into(), row.position().0.into());
+        if row.in_recovery {
+            if row.replayed.is_valid() {
+                o.insert("replay_lsn".into(), row.replayed.0.into());
+            }
+            if row.received.is_valid() {
+                o.insert("receive_lsn".into(), row.received.0.into());
+            }
+        }
+        if let Some(state) = row.replication_state() {
+            o.insert("replication_state".into(), state.into());
+        }
+        if let Some(timeline) = row.timeline {
+            o.insert("timeline".into(), timeline.0.into());
+        }
+    }
+    if let Some(restart) = &ha.scheduled_restart {
+        o.insert("scheduled_restart".into(), scheduled(restart));
+    }
+    if ha.paused() {
+        o.insert("pause".into(), true.into());
+    }
+    o.insert("jogi".into(), json!({"version": env!("CARGO_PKG_VERSION"), "protocol": PROTOCOL}));
+    MemberData(o)
+}
+
+fn scheduled(restart: &super::Restart) -> Value {
+    let mut o = Map::new();
+    if let Some(when) = &restart.schedule {
+        o.insert("schedule".into(), when.text.as_str().into());
+    }
+    if let Some(role) = &restart.role {
+        o.insert("role".into(), role.as_str().into());
+    }
+    if let Some(version) = &restart.postgres_version {
+        o.insert("postgres_version".into(), version.as_str().into());
+    }
+    if restart.only_pending {
+        o.insert("restart_pending".into(), true.into());
+    }
+    if let Some(timeout) = restart.timeout {
+        o.insert("timeout".into(), timeout.into());
+    }
+    Value::Object(o)
+}

@@ -1,0 +1,365 @@
+//! Nobody holds the lock: may I take it? (ha-rules 3)
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::machine::{Ha, NoteLevel, Purpose, SHORT};
+use super::op::{Kind, Op, Step};
+use super::peers::{Answers, RoundFor};
+use super::rewind::Divergence;
+use super::server::{Accepting, Process};
+use super::timer::Timer;
+use super::{Act, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
+use crate::view::{Cluster, Condition, Expect, Member};
+use crate::{Lsn, MemberName, Timeline};
+
+/// Whether this member may take the lock, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Take(String),
+    Not(String),
+    /// It cannot be said yet.
+    Asking(&'static str),
+}
+
+/// Where this member stands in a race.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub position: Lsn,
+    pub timeline: Option<Timeline>,
+    pub priority: i64,
+}
+
+/// How long answers of other members are believed in a race.
+const ANSWERS_VALID: Duration = Duration::from_secs(1);
+/// The pause before a member that may not lead looks at the race again.
+const RACE_AGAIN: Duration = Duration::from_secs(1);
+
+/// The healthiest check (ha-rules 3.2, without synchronous modes): nobody alive is a primary or has more.
+/// A member on an older timeline has less, whatever its position: positions of different branches do not
+/// compare (fault-scenarios F5).
+pub(super) fn healthiest(me: Standing, answers: &Answers, former_leader: Option<&MemberName>) -> Verdict {
+    for (name, peer) in answers.iter().filter_map(|(n, a)| Some((n, a.as_ref()?))) {
+        if peer.tags.nofailover() || peer.watchdog_failed {
+            continue;
+        }
+        if !peer.in_recovery {
+            return Verdict::Not(format!("Primary ({name}) is still alive"));
+        }
+        match lineage_order(peer, me) {
+            std::cmp::Ordering::Greater => {
+                return Verdict::Not(format!("Wal position of {name} is ahead of my wal position"));
+            }
+            std::cmp::Ordering::Equal => {
+                let priority = peer.tags.failover_priority();
+                if peer.position.is_valid() && priority > me.priority && former_leader != Some(name) {
+                    return Verdict::Not(format!(
+                        "{name} has equally tolerable WAL position and priority {priority}, while this node has \
+                         priority {}",
+                        me.priority
+                    ));
+                }
+            }
+            std::cmp::Ordering::Less => {}
+        }
+    }
+    Verdict::Take("nobody that may lead has more WAL".into())
+}
+
+fn lineage_order(peer: &PeerStatus, me: Standing) -> std::cmp::Ordering {
+    let timelines = match (peer.timeline, me.timeline) {
+        (Some(theirs), Some(mine)) => theirs.cmp(&mine),
+        (Some(_), None) | (None, Some(_)) | (None, None) => std::cmp::Ordering::Equal,
+    };
+    timelines.then(peer.position.cmp(&me.position))
+}
+
+impl Ha {
+    /// Section 3: race, or go on following.
+    pub(super) fn unlocked(&mut self) -> Decision {
+        let verdict = self.may_i_lead();
+        match verdict {
+            Verdict::Take(because) => self.take_lock(because),
+            Verdict::Asking(what) => Decision::new("no action", "nobody holds the leader lock").waiting(what),
+            Verdict::Not(because) => {
+                self.timers.set_earlier(Timer::Race, self.now.boot + RACE_AGAIN);
+                if self.is_writable() && !self.paused() {
+                    return self.close("nobody holds the leader lock and this member may not take it", false);
+                }
+                Decision::new("following a different leader because i am not the healthiest node", because)
+                    .waiting("a new leader")
+            }
+        }
+    }
+
+    fn may_i_lead(&mut self) -> Verdict {
+        let Some(cluster) = self.cluster().cloned() else { return Verdict::Asking("the store") };
+        if self.now.boot < self.no_race_until {
+            return Verdict::Not("pre_promote failed here a moment ago".into());
+        }
+        let Some(row) = self.row().cloned() else { return Verdict::Asking("an answer of our own server") };
+        if !row.in_recovery {
+            return self.may_keep_leading(&cluster, row.timeline);
+        }
+        let manual = cluster.request().is_some_and(|r| r.scheduled_at.is_none());
+        if self.paused() && !manual {
+            return Verdict::Not("the cluster is paused".into());
+        }
+        if self.local.tags.nofailover() {
+            return Verdict::Not("this member is tagged nofailover".into());
+        }
+        if self.system_identifier().as_deref() != cluster.system_identifier() && cluster.initialize.is_some() {
+            return Verdict::Not("the store names another system identifier".into());
+        }
+        if cluster.settings().is_some_and(|s| s.is_sync()) && !self.may_succeed(&cluster) {
+            return Verdict::Not("synchronous mode is on and this member is not a legal successor".into());
+        }
+        match manual.then(|| self.asked_to_fail_over(&cluster)).flatten() {
+            Some(verdict) => verdict,
+            None => self.am_i_healthiest(&cluster),
+        }
+    }
+
+    /// The successors are named in the `sync` key.
+    fn may_succeed(&self, cluster: &Cluster) -> bool {
+        cluster.sync.leader.is_none() || cluster.sync.names(self.me())
+    }
+
+    /// A running primary without a lock (one that was just taken over, or bootstrapped).
+    fn may_keep_leading(&self, cluster: &Cluster, timeline: Option<Timeline>) -> Verdict {
+        let mine = self.system_identifier();
+        if cluster.system_identifier().is_some_and(|id| Some(id) != mine.as_deref()) {
+            return Verdict::Not("the store names another system identifier".into());
+        }
+        match (timeline, cluster.timeline()) {
+            (Some(mine), Some(theirs)) if mine < theirs => {
+                Verdict::Not(format!("the cluster has gone on to timeline {theirs}, this server is on {mine}"))
+            }
+            (_, _) => Verdict::Take("this server runs as primary and nobody else leads".into()),
+        }
+    }
+
+    fn am_i_healthiest(&mut self, cluster: &Cluster) -> Verdict {
+        let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
+        let lag = cluster.status.optime.ahead_of(me.position);
+        if lag > self.settings.maximum_lag_on_failover {
+            return Verdict::Not(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
+        }
+        if self.settings.check_timeline {
+            match (me.timeline, cluster.timeline()) {
+                (None, _) => return Verdict::Not("the timeline of this server is unknown".into()),
+                (Some(mine), Some(theirs)) if mine < theirs => {
+                    return Verdict::Not(format!(
+                        "My timeline {mine} is older than last known cluster timeline {theirs}"
+                    ));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        let names = self.peer_names(|m| !m.data.tags().nofailover());
+        self.compare_with(me, &names)
+    }
+
+    fn compare_with(&mut self, me: Standing, names: &BTreeSet<MemberName>) -> Verdict {
+        let since = self.unlocked_since.unwrap_or_default();
+        let Some(answers) = self.polled(RoundFor::Race, names, ANSWERS_VALID) else {
+            return Verdict::Asking("the answers of the other members");
+        };
+        if self.round_began() < since {
+            self.round = None;
+            return self.compare_with(me, names);
+        }
+        let former = self.old_view.as_ref().and_then(|v| v.leader.as_ref()).map(|l| l.name.clone());
+        healthiest(me, &answers, former.as_ref())
+    }
+
+    /// Our own position, looked at after the lock became free.
+    fn fresh_standing(&mut self) -> Option<Standing> {
+        let since = self.unlocked_since.unwrap_or_default();
+        let server = self.server.clone()?;
+        if server.looked_at < since {
+            self.look();
+            return None;
+        }
+        let row = server.row.as_ref()?;
+        let priority = self.local.tags.failover_priority();
+        Some(Standing { position: row.position(), timeline: row.timeline, priority })
+    }
+
+    /// Section 3.3: nobody leads and a request stands. `None`: undecided, the ordinary rules apply.
+    fn asked_to_fail_over(&mut self, cluster: &Cluster) -> Option<Verdict> {
+        let request = cluster.request()?.clone();
+        if let Some(candidate) = &request.member {
+            if candidate == self.me() {
+                return Some(Verdict::Take("a switchover or failover names this member".into()));
+            }
+            if self.paused() {
+                return Some(Verdict::Not(format!("a failover to {candidate} is asked for in pause")));
+            }
+            let names = BTreeSet::from([candidate.clone()]);
+            let known = self.peers().contains_key(candidate);
+            if known {
+                match self.polled(RoundFor::Switchover, &names, ANSWERS_VALID) {
+                    None => return Some(Verdict::Asking("the answer of the candidate")),
+                    Some(answers) => {
+                        let able = answers.values().flatten().any(|p| !p.tags.nofailover() && !p.watchdog_failed);
+                        let waited = self.unlocked_since.is_some_and(|t| self.now.boot.since(t) > self.settings.ttl);
+                        if able && !waited {
+                            return Some(Verdict::Not(format!("{candidate} is asked to lead and able to")));
+                        }
+                    }
+                }
+            }
+        } else if self.paused() {
+            return Some(Verdict::Not("in pause a failover needs a candidate".into()));
+        }
+        if request.leader.as_ref() == Some(self.me()) {
+            return Some(self.take_back());
+        }
+        let me = match self.fresh_standing() {
+            Some(me) => me,
+            None => return Some(Verdict::Asking("a look at our own server")),
+        };
+        let former = request.leader.clone();
+        let names = self.peer_names(|m| !m.data.tags().nofailover() && Some(&m.name) != former.as_ref());
+        Some(self.compare_with(me, &names))
+    }
+
+    /// I led and was asked to hand over: lead again only when nobody else can.
+    fn take_back(&mut self) -> Verdict {
+        let names = self.peer_names(|m| !m.data.tags().nofailover());
+        let Some(answers) = self.polled(RoundFor::Race, &names, ANSWERS_VALID) else {
+            return Verdict::Asking("the answers of the other members");
+        };
+        let waited = self.unlocked_since.is_some_and(|t| self.now.boot.since(t) > self.settings.ttl);
+        let others = answers.values().flatten().any(|p| self.may_lead(p));
+        if others && !waited {
+            return Verdict::Not("this member was asked to hand over and others can lead".into());
+        }
+        let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
+        healthiest(me, &answers, None)
+    }
+
+    /// Whether an answering member could lead at all.
+    pub(super) fn may_lead(&self, peer: &PeerStatus) -> bool {
+        peer.in_recovery && !peer.tags.nofailover() && !peer.watchdog_failed && peer.state == "running"
+    }
+
+    fn take_lock(&mut self, because: String) -> Decision {
+        let Some(cluster) = self.cluster().cloned() else { return Decision::default() };
+        if self.fresh_after.is_some() {
+            return Decision::new("no action", because).waiting("a fresh view of the store");
+        }
+        let expect = Expect {
+            leader: Condition::Absent,
+            sync: Condition::as_read(cluster.sync.revision.as_ref()),
+            failover: Condition::as_read(cluster.failover.as_ref().map(|f| &f.revision)),
+            initialize: Condition::as_read(cluster.initialize.as_ref().map(|i| &i.revision)),
+        };
+        self.issue(Lane::Lock, Act::Acquire { expect }, self.settings.ttl.min(SHORT), Purpose::Acquire);
+        Decision::new("acquiring the leader lock", because).waiting("the store's answer")
+    }
+
+    pub(super) fn acquired(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(Yield::Acquired(Taken::Yes { generation, created, valid_until, soft })) => {
+                self.lease.lock = Some(super::Lock { generation, created, valid_until, soft });
+                self.lease.lost = None;
+                self.timers.set(Timer::Soft, soft);
+                self.unlocked_since = None;
+                self.retained = Default::default();
+                self.published.status = None;
+                self.history_written = None;
+            }
+            Ok(Yield::Acquired(Taken::Conflict)) => self.load(),
+            Ok(_) => {}
+            Err(failure) => {
+                self.note(NoteLevel::Warning, format!("the leader lock could not be taken: {failure}"));
+                self.load();
+            }
+        }
+    }
+
+    /// Section 6: from the lock to a writable server.
+    pub(super) fn promote(&mut self, because: &str) -> Decision {
+        self.divergence = Divergence::default();
+        let mut steps = Vec::new();
+        if self.local.has_pre_promote {
+            steps.push(Step::Script(Script::PrePromote));
+        }
+        steps.push(Step::Role(super::machine::Role::Promoted));
+        steps.push(Step::Promote);
+        steps.push(Step::Callback(super::Action::OnRoleChange));
+        self.begin_op(Op::new(Kind::Promote, because, steps));
+        Decision::new("promoted self to leader by acquiring session lock", because)
+    }
+
+    /// A promotion that did not happen: the lock goes to somebody else.
+    pub(super) fn promotion_failed(&mut self, op: &Op) {
+        self.role = super::machine::Role::Replica;
+        if op.failed_in_script() {
+            self.no_race_until = self.now.boot + self.settings.ttl;
+        } else if op.took_part_in_promotion() {
+            // Whether it took effect is unknown: what may have become writable is closed first.
+            let steps = self.closing_steps(false).into_iter().chain([Step::Release]);
+            self.begin_op(Op::new(Kind::Close, "the promotion failed", steps));
+            return;
+        }
+        self.begin_op(Op::new(Kind::Close, "the promotion was refused", [Step::Release]));
+    }
+
+    /// Members that may take over from us, by their member keys (ha-rules 8.3).
+    pub(super) fn heirs(&self) -> BTreeSet<MemberName> {
+        let candidate = self.cluster().and_then(|c| c.request()).and_then(|r| r.member.clone());
+        let sync = self.cluster().filter(|_| self.settings.is_sync()).map(|c| c.sync.clone());
+        let legal = |m: &Member| sync.as_ref().is_none_or(|s| s.leader.is_none() || s.is_standby(&m.name));
+        let wanted = |m: &Member| candidate.as_ref().is_none_or(|c| *c == m.name);
+        self.peer_names(|m| !m.data.tags().nofailover() && legal(m) && wanted(m))
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        let accepting = self.server.as_ref().is_some_and(|s| {
+            matches!(s.process, Process::Running { accepting: Accepting::Yes | Accepting::NotYet, .. })
+        });
+        accepting && self.row().is_some_and(|row| !row.in_recovery)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Tags;
+    use serde_json::json;
+
+    fn peer(timeline: u32, position: u64, tags: serde_json::Value) -> Option<PeerStatus> {
+        Some(PeerStatus {
+            in_recovery: true,
+            position: Lsn(position),
+            timeline: Some(Timeline(timeline)),
+            tags: Tags(tags.as_object().cloned().unwrap_or_default()),
+            watchdog_failed: false,
+            state: "running".into(),
+        })
+    }
+
+    #[test]
+    fn lineage_comes_before_position() {
+        let me = Standing { position: Lsn(100), timeline: Some(Timeline(2)), priority: 1 };
+        let primary = peer(2, 1, json!({})).map(|p| PeerStatus { in_recovery: false, ..p });
+        for (what, answer, takes) in [
+            ("silent", None, true),
+            ("behind", peer(2, 99, json!({})), true),
+            ("equal", peer(2, 100, json!({})), true),
+            ("ahead", peer(2, 101, json!({})), false),
+            ("ahead on a dead branch", peer(1, 500, json!({})), true),
+            ("behind on a newer branch", peer(3, 1, json!({})), false),
+            ("ahead but nofailover", peer(2, 500, json!({"nofailover": true})), true),
+            ("equal with higher priority", peer(2, 100, json!({"failover_priority": 2})), false),
+            ("a live primary", primary, false),
+        ] {
+            let answers = Answers::from([("b".into(), answer)]);
+            let verdict = healthiest(me, &answers, None);
+            assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{what}: {verdict:?}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Somebody else holds the lock (ha-rules 5).
+
+use std::sync::Arc;
+
+use super::machine::{Followed, Ha, Role};
+use super::op::{Kind, Op, Step};
+use super::{Decision, Mode, Setup, Upstream};
+use crate::MemberName;
+
+impl Ha {
+    pub(super) fn follow(&mut self, leader: &MemberName) -> Decision {
+        if self.is_writable() {
+            if self.paused() {
+                self.role = Role::Primary;
+                return Decision::new("no action", "in pause a primary without the lock is left alone");
+            }
+            return self.close(&format!("{leader} holds the leader lock"), false);
+        }
+        if let Some(decision) = self.divergence_turn() {
+            return decision;
+        }
+        let followed = Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() };
+        if self.followed.as_ref() != Some(&followed) {
+            if self.now.boot < self.failures.retry_at {
+                return Decision::new("no action", "following failed a moment ago").waiting("the next try");
+            }
+            return self.follow_anew(followed, leader);
+        }
+        if self.row().is_some_and(|row| row.replay_paused && row.server_version >= 140_000) && !self.paused() {
+            self.issue(
+                super::Lane::Sql,
+                super::Act::ResumeReplay,
+                super::machine::SHORT,
+                super::machine::Purpose::Unattended,
+            );
+        }
+        let state = format!("no action. I am ({}), a secondary, and following a leader ({leader})", self.me());
+        Decision::new(state, format!("{leader} holds the leader lock"))
+    }
+
+    fn follow_anew(&mut self, followed: Followed, leader: &MemberName) -> Decision {
+        let same_upstream = self.followed.as_ref().is_some_and(|f| f.upstream == followed.upstream);
+        if !same_upstream {
+            self.divergence.suspect();
+        }
+        let mode = Mode::Standby { upstream: followed.upstream.clone() };
+        self.followed = Some(followed);
+        let because = format!("{leader} holds the leader lock");
+        self.begin_op(Op::new(Kind::Follow, because.clone(), [Step::Configure(mode), Step::Apply]));
+        Decision::new("no action", because).waiting("the new configuration")
+    }
+
+    /// Whom this member streams from: `replicatefrom` when that member exists, else the leader; never itself.
+    pub(super) fn upstream(&self) -> Option<Upstream> {
+        if self.local.tags.nostream() {
+            return None;
+        }
+        let cluster = self.cluster()?;
+        let preferred = self.local.tags.replicatefrom().map(MemberName::from).filter(|n| n != self.me());
+        let preferred = preferred.filter(|n| cluster.members.get(n).is_some_and(|m| m.data.address().is_some()));
+        let name = preferred.or_else(|| cluster.leader.as_ref().map(|l| l.name.clone()))?;
+        if name == *self.me() {
+            return None;
+        }
+        self.upstream_of(&name)
+    }
+
+    pub(super) fn upstream_of(&self, name: &MemberName) -> Option<Upstream> {
+        let (host, port) = self.cluster()?.members.get(name)?.data.address()?;
+        let slot = self.settings.use_slots.then(|| self.me().slot());
+        Some(Upstream { member: Some(name.clone()), host, port, slot })
+    }
+
+    pub(super) fn setup(&self, mode: Mode) -> Setup {
+        Setup { mode, dynamic: Arc::clone(&self.dynamic), synchronous_standby_names: None }
+    }
+}

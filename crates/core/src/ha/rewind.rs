@@ -1,0 +1,375 @@
+//! Is our WAL part of the leader's, and if not: pg_rewind or a new copy (ha-rules 13).
+
+use std::time::Duration;
+
+use super::machine::{Ha, NoteLevel, Purpose, SHORT};
+use super::op::{Kind, Op, Step};
+use super::server::{Control, ControlState, DataDir};
+use super::timer::Timer;
+use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Yield};
+use crate::{Lsn, Timeline};
+
+/// What is known about our WAL and the leader's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Divergence {
+    state: State,
+    /// What the leader said, until it has been judged.
+    theirs: Option<Lineage>,
+    ours: Option<Local>,
+    /// Nothing but a rewind or a copy makes the data directory whole.
+    must: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// No reason to doubt.
+    #[default]
+    Fine,
+    /// To be compared with the leader.
+    Check,
+    Need,
+    /// Rewound; the next start shows whether it helped.
+    Rewound,
+    /// pg_rewind failed and cannot succeed.
+    Failed,
+}
+
+/// Where our own WAL ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Local {
+    pub timeline: Timeline,
+    pub end: Lsn,
+    pub was: Was,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Was {
+    Standby,
+    /// Shut down cleanly: `end` is the end of the shutdown checkpoint record.
+    CleanPrimary,
+    CrashedPrimary,
+}
+
+/// How long an undecided comparison holds a start back before the server is started without it: it cannot
+/// become writable, and PostgreSQL itself refuses WAL that does not fit.
+const UNDECIDED_MAX: u32 = 30;
+const COMPARE_AGAIN: Duration = Duration::from_millis(250);
+
+impl Divergence {
+    /// Something happened after which our WAL may not be part of the leader's any more.
+    pub fn suspect(&mut self) {
+        if self.state != State::Need && self.state != State::Failed {
+            self.state = State::Check;
+            self.theirs = None;
+            self.ours = None;
+        }
+    }
+
+    pub fn must_rewind(&mut self) {
+        self.state = State::Need;
+        self.must = true;
+    }
+
+    pub fn must(&self) -> bool {
+        self.must
+    }
+
+    pub fn rewound(&mut self) {
+        *self = Divergence { state: State::Rewound, ..Divergence::default() };
+    }
+}
+
+/// Whether a rewind is needed (ha-rules 13.3). The bare number of a timeline proves nothing: what counts is
+/// where the leader's history left ours.
+pub(super) fn diverged(ours: Local, theirs: &Lineage) -> Option<bool> {
+    let their_timeline = theirs.timeline?;
+    if ours.timeline > their_timeline {
+        return Some(true);
+    }
+    if ours.timeline == their_timeline {
+        return Some(false);
+    }
+    let Some(left_at) = theirs.history.left(ours.timeline) else { return Some(true) };
+    Some(match ours.was {
+        Was::Standby | Was::CrashedPrimary => ours.end > left_at,
+        Was::CleanPrimary => ours.end != left_at,
+    })
+}
+
+impl Ha {
+    /// Compares, rewinds or copies as far as needed. `None`: nothing stands in the way of streaming.
+    pub(super) fn divergence_turn(&mut self) -> Option<Decision> {
+        match self.divergence.state {
+            State::Fine | State::Rewound | State::Failed => None,
+            State::Check => self.compare(),
+            State::Need => self.rewind(),
+        }
+    }
+
+    fn compare(&mut self) -> Option<Decision> {
+        let leader = self.cluster()?.leader.as_ref()?.name.clone();
+        if self.streams_from(&leader) {
+            self.divergence.state = State::Fine;
+            return None;
+        }
+        let running = self.is_running();
+        let because = format!("whether our WAL is part of {leader}'s is not known");
+        // A running standby goes on; a stopped server waits for the answer.
+        let held = |waiting: &str| (!running).then(|| Decision::new("no action", because.clone()).waiting(waiting));
+        if self.failures.compare >= UNDECIDED_MAX && !self.divergence.must {
+            self.note(NoteLevel::Warning, format!("{because}; starting all the same, read-only"));
+            self.divergence.state = State::Fine;
+            self.failures.compare = 0;
+            return None;
+        }
+        if self.now.boot < self.failures.retry_at {
+            return held("the next comparison");
+        }
+        let Some(ours) = self.local_end() else { return held("the end of our own WAL") };
+        let Some(theirs) = self.divergence.theirs.take() else {
+            let upstream = self.upstream_of(&leader)?;
+            self.issue(Lane::Load, Act::Compare { upstream }, SHORT, Purpose::Compare);
+            return held("the leader's timeline and history");
+        };
+        match diverged(ours, &theirs).filter(|_| theirs.in_recovery != Some(true)) {
+            None => {
+                self.compare_again();
+                held("the end of the leader's recovery")
+            }
+            Some(false) => {
+                self.divergence.state = State::Fine;
+                self.failures.compare = 0;
+                None
+            }
+            Some(true) => {
+                self.failures.compare = 0;
+                let text = format!(
+                    "our WAL (timeline {}, up to {}) is not part of {leader}'s (timeline {})",
+                    ours.timeline,
+                    ours.end,
+                    theirs.timeline.map_or(0, |t| t.0)
+                );
+                self.note(NoteLevel::Warning, text);
+                self.divergence.state = State::Need;
+                self.rewind()
+            }
+        }
+    }
+
+    fn compare_again(&mut self) {
+        self.failures.compare += 1;
+        self.failures.retry_at = self.now.boot + COMPARE_AGAIN;
+        self.timers.set(Timer::Retry, self.failures.retry_at);
+    }
+
+    pub(super) fn compared(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(Yield::Lineage(lineage)) => self.divergence.theirs = Some(lineage),
+            Ok(_) => {}
+            Err(failure) => {
+                if self.failures.compare == 0 {
+                    let text = format!("the leader's timeline and history could not be read: {failure}");
+                    self.note(NoteLevel::Warning, text);
+                }
+                self.failures.compare += 1;
+                self.failures.retry_at = self.now.boot + Duration::from_secs(1);
+                self.timers.set(Timer::Retry, self.failures.retry_at);
+            }
+        }
+    }
+
+    /// PostgreSQL itself has checked the history of a server that streams.
+    fn streams_from(&self, leader: &crate::MemberName) -> bool {
+        let address = self.cluster().and_then(|c| c.members.get(leader)).and_then(|m| m.data.address());
+        let receiver = self.row().and_then(|row| row.receiver.as_ref());
+        let timelines =
+            self.row().and_then(|r| r.timeline) == self.cluster().and_then(|c| c.members.get(leader)?.data.timeline());
+        match (address, receiver) {
+            (Some((host, port)), Some(receiver)) => {
+                receiver.status == "streaming" && receiver.host == host && receiver.port == Some(port) && timelines
+            }
+            _ => false,
+        }
+    }
+
+    /// Where our WAL ends; found out by walking it when a primary crashed.
+    fn local_end(&mut self) -> Option<Local> {
+        if let Some(ours) = self.divergence.ours {
+            return Some(ours);
+        }
+        if let Some(row) = self.row() {
+            return Some(Local { timeline: row.timeline?, end: row.replayed, was: Was::Standby });
+        }
+        let server = self.server.clone()?;
+        let DataDir::Present(control) = &server.data else { return None };
+        match end_by_control(control) {
+            Some(ours) => Some(ours),
+            None => {
+                self.issue(Lane::Server, Act::FindEndOfWal, SHORT * 20, Purpose::LocalEnd);
+                None
+            }
+        }
+    }
+
+    pub(super) fn local_end_found(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(Yield::EndOfWal { timeline, end, .. }) => {
+                self.divergence.ours = Some(Local { timeline, end, was: Was::CrashedPrimary });
+            }
+            Ok(_) => {}
+            Err(failure) => {
+                self.note(NoteLevel::Warning, format!("the end of our own WAL could not be found: {failure}"));
+                self.compare_again();
+            }
+        }
+    }
+
+    fn rewind(&mut self) -> Option<Decision> {
+        let leader = self.cluster()?.leader.as_ref()?.name.clone();
+        if self.now.boot < self.failures.retry_at {
+            return Some(Decision::new("no action", "pg_rewind failed").waiting("the next try"));
+        }
+        let Some(control) = self.control() else { return Some(Decision::new("no action", "no data directory")) };
+        let able = control.wal_log_hints || control.checksums;
+        let wanted = self.local.uses_rewind(&self.settings);
+        if wanted && able {
+            return Some(self.begin_rewind(&leader, &control));
+        }
+        if self.local.remove_on_diverged_timelines == Some(true) || self.divergence.must {
+            return Some(self.copy_anew("the timelines have diverged and pg_rewind cannot be used"));
+        }
+        let why = if wanted { "neither wal_log_hints nor data checksums are on" } else { "use_pg_rewind is off" };
+        self.note(
+            NoteLevel::Error,
+            format!(
+                "our WAL is not part of {leader}'s and pg_rewind cannot help: {why}. Reinitialize this member, or set \
+                 remove_data_directory_on_diverged_timelines"
+            ),
+        );
+        self.divergence.state = State::Failed;
+        None
+    }
+
+    fn begin_rewind(&mut self, leader: &crate::MemberName, control: &Control) -> Decision {
+        let because = format!("our WAL is not part of {leader}'s");
+        let leader_ready = self.cluster().and_then(|c| c.members.get(leader)).is_some_and(|m| {
+            m.data.role() == "primary" && m.data.is_running() && m.data.checkpoint_after_promote_done()
+        });
+        let source = self.upstream_of(leader).filter(|_| leader_ready);
+        let Some(source) = source else {
+            return Decision::new("no action", because).waiting("the leader's checkpoint after its promotion");
+        };
+        let mut steps = self.stopping_steps(false);
+        // A running standby that is stopped leaves a clean state; a crashed server must recover first.
+        let crashed = !self.is_running()
+            && (control.state.is_crashed_primary() || control.state == ControlState::InArchiveRecovery);
+        if crashed && !control.backup_label && !self.divergence.must {
+            steps.extend([Step::Intend(Intent::SingleUser), Step::SingleUser, Step::Settle]);
+        }
+        steps.extend([
+            Step::ArchivePending,
+            Step::Intend(Intent::Rewind),
+            Step::Rewind(source),
+            Step::Settle,
+            Step::Look,
+        ]);
+        self.begin_op(Op::new(Kind::Rewind, because.clone(), steps));
+        Decision::new(format!("running pg_rewind from {leader}"), because)
+    }
+
+    pub(super) fn rewind_failed(&mut self, why: &str) {
+        const TRIES: u32 = 5;
+        self.failures.rewind += 1;
+        self.divergence.must_rewind();
+        if self.failures.rewind < TRIES {
+            self.pause_after(self.failures.rewind);
+            return;
+        }
+        if self.local.remove_on_rewind_failure == Some(true) {
+            self.copy_anew(&format!("pg_rewind failed: {why}"));
+            return;
+        }
+        self.note(
+            NoteLevel::Error,
+            format!(
+                "pg_rewind has failed {} times: {why}. Reinitialize this member, or set \
+                 remove_data_directory_on_rewind_failure",
+                self.failures.rewind
+            ),
+        );
+        self.pause_after(8);
+    }
+
+    /// Put the data aside; the empty directory is filled by the next turn.
+    pub(super) fn copy_anew(&mut self, because: &str) -> Decision {
+        let mut steps = self.closing_steps(false);
+        steps.extend([Step::Intend(Intent::PutAside), Step::PutAside(Aside::Old), Step::Settle, Step::Look]);
+        self.divergence = Divergence::default();
+        self.followed = None;
+        self.begin_op(Op::new(Kind::Reinitialize, because, steps));
+        Decision::new("reinitializing", because)
+    }
+
+    fn control(&self) -> Option<Control> {
+        match &self.server.as_ref()?.data {
+            DataDir::Present(control) => Some(control.clone()),
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,
+        }
+    }
+}
+
+/// Where the WAL of a stopped server ends, when its control file says so.
+fn end_by_control(control: &Control) -> Option<Local> {
+    match control.state {
+        ControlState::ShutDown => Some(Local {
+            timeline: control.timeline,
+            end: control.shutdown_end.unwrap_or(control.checkpoint),
+            was: Was::CleanPrimary,
+        }),
+        ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery => {
+            if control.min_recovery.is_valid() && control.min_recovery_timeline.0 > 0 {
+                let (timeline, end) = (control.min_recovery_timeline, control.min_recovery);
+                Some(Local { timeline, end, was: Was::Standby })
+            } else {
+                Some(Local { timeline: control.timeline, end: control.checkpoint, was: Was::Standby })
+            }
+        }
+        ControlState::StartingUp
+        | ControlState::ShuttingDown
+        | ControlState::InCrashRecovery
+        | ControlState::InProduction => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::History;
+
+    #[test]
+    fn what_counts_is_where_the_history_left_ours() {
+        let theirs = Lineage {
+            timeline: Some(Timeline(3)),
+            history: History::parse("1\t0/100\tx\n2\t0/200\tx\n"),
+            ..Lineage::default()
+        };
+        let local = |timeline, end, was| Local { timeline: Timeline(timeline), end: Lsn(end), was };
+        for (ours, expected) in [
+            (local(2, 0x1ff, Was::Standby), Some(false)),
+            (local(2, 0x200, Was::Standby), Some(false)),
+            (local(2, 0x201, Was::Standby), Some(true)),
+            (local(2, 0x200, Was::CleanPrimary), Some(false)),
+            (local(2, 0x1f0, Was::CleanPrimary), Some(true)),
+            (local(1, 0x90, Was::CrashedPrimary), Some(false)),
+            (local(1, 0x101, Was::CrashedPrimary), Some(true)),
+            (local(4, 0x10, Was::Standby), Some(true)),
+            (local(3, 0x900, Was::Standby), Some(false)),
+        ] {
+            assert_eq!(diverged(ours, &theirs), expected, "{ours:?}");
+        }
+        let unknown = Lineage::default();
+        assert_eq!(diverged(local(1, 1, Was::Standby), &unknown), None);
+        let foreign = Lineage { timeline: Some(Timeline(3)), ..Lineage::default() };
+        assert_eq!(diverged(local(2, 1, Was::Standby), &foreign), Some(true), "a history that never was on ours");
+    }
+}

@@ -1,0 +1,129 @@
+//! The server does not run (ha-rules 9).
+
+use std::time::Duration;
+
+use super::machine::{Ha, Phase, Role};
+use super::op::{Kind, Op, Starting, Step};
+use super::{Decision, Mode};
+use crate::view::Leader;
+
+/// How long a member that handed the lock over waits to see who took it.
+const SUCCESSOR_WAIT: Duration = Duration::from_secs(5);
+
+impl Ha {
+    pub(super) fn stopped(&mut self) -> Decision {
+        if self.paused() {
+            self.role_when_stopped();
+            if self.lease.lock.is_some() {
+                self.release_lock();
+            }
+            return Decision::new("no action", "in pause a stopped server is not started").waiting("the end of pause");
+        }
+        if self.now.boot < self.failures.retry_at {
+            let because = "the last try to bring the server up failed";
+            return Decision::new("start failed", because).waiting("the next try");
+        }
+        if self.lease.lock.is_some() {
+            return self.stopped_with_lock();
+        }
+        let leader = self.cluster().and_then(|c| c.leader.clone());
+        match leader {
+            Some(leader) if leader.name != *self.me() => self.rejoin(&leader),
+            Some(_) => Decision::new("no action", "the store still shows our own lock").waiting("a newer view"),
+            None => self.start_unlocked(),
+        }
+    }
+
+    fn stopped_with_lock(&mut self) -> Decision {
+        if self.lock().is_none() {
+            return Decision::new("no action", "the lease is running out").waiting("the lease keeper");
+        }
+        if self.divergence.must() {
+            self.release_lock();
+            return Decision::new("no action", "the data directory is half rewound").waiting("another leader");
+        }
+        let state = self.control_state();
+        let crashed = self.died_as_primary || self.phase == Phase::Crashed && self.role.is_primary();
+        if !crashed {
+            return self.start_standby("this member holds the lock and its server does not run");
+        }
+        if self.settings.primary_start_timeout.is_zero() {
+            match self.takeover_possible() {
+                None => {
+                    let because = "PostgreSQL died and primary_start_timeout is 0";
+                    return Decision::new("no action", because).waiting("the answers of the other members");
+                }
+                Some(true) => {
+                    return self.bequeath("PostgreSQL died and primary_start_timeout is 0", false);
+                }
+                Some(false) => {}
+            }
+        }
+        if self.failures.start > 0 && self.takeover_possible() == Some(true) {
+            return self.bequeath("PostgreSQL died and does not start again", false);
+        }
+        let because = format!("PostgreSQL died ({})", state.map_or("state unknown".into(), |s| format!("{s:?}")));
+        self.start_primary(&because)
+    }
+
+    fn start_primary(&mut self, because: &str) -> Decision {
+        self.last_end = None;
+        let wait = match self.settings.primary_start_timeout {
+            zero if zero.is_zero() => self.start_wait(),
+            limit => limit,
+        };
+        let steps = [
+            Step::Fence,
+            Step::Configure(Mode::Primary),
+            Step::Launch(Starting::Primary),
+            Step::Accept(wait),
+            Step::Callback(super::Action::OnStart),
+        ];
+        self.begin_op(Op::new(Kind::Start, because, steps));
+        Decision::new("starting as primary", because)
+    }
+
+    pub(super) fn start_standby(&mut self, because: &str) -> Decision {
+        self.last_end = None;
+        let mode = Mode::Standby { upstream: self.upstream() };
+        self.followed =
+            Some(super::machine::Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() });
+        let role_changed = self.role == Role::Demoted;
+        let mut steps =
+            vec![Step::Fence, Step::Configure(mode), Step::Launch(Starting::Standby), Step::Accept(self.start_wait())];
+        let action = if role_changed { super::Action::OnRoleChange } else { super::Action::OnStart };
+        steps.push(Step::Callback(action));
+        self.begin_op(Op::new(Kind::Start, because, steps));
+        Decision::new("starting as a secondary", because)
+    }
+
+    /// Somebody leads: come back as a standby, after making sure that our WAL is part of theirs.
+    fn rejoin(&mut self, leader: &Leader) -> Decision {
+        self.role_when_stopped();
+        if let Some(decision) = self.divergence_turn() {
+            return decision;
+        }
+        self.start_standby(&format!("{} holds the leader lock", leader.name))
+    }
+
+    /// Nobody leads: come up read-only and race.
+    fn start_unlocked(&mut self) -> Decision {
+        self.role_when_stopped();
+        if let Some(at) = self.handed_over_at
+            && self.now.boot.since(at) < SUCCESSOR_WAIT
+        {
+            self.timers.set_earlier(super::timer::Timer::Retry, at + SUCCESSOR_WAIT);
+            return Decision::new("no action", "the leader lock was handed over").waiting("its new holder");
+        }
+        if self.divergence.must() {
+            return Decision::new("no action", "the data directory is half rewound").waiting("a leader to rewind from");
+        }
+        self.start_standby("nobody holds the leader lock and a stopped server cannot race")
+    }
+
+    fn role_when_stopped(&mut self) {
+        if self.role.is_primary() {
+            self.role = Role::Demoted;
+        }
+    }
+}
