@@ -68,3 +68,15 @@ impl Instance {
         }
     }
 }
+
+/// The name of the user that we run as: PostgreSQL's default for a role that is not named.
+pub fn system_user() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "postgres".to_owned())
+}
