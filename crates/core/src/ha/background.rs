@@ -63,11 +63,10 @@ impl Ha {
     /// A request is over once its new leader holds the lock.
     fn clear_failover(&mut self) {
         let Some(failover) = self.cluster().and_then(|c| c.failover.clone()) else { return };
-        let request = &failover.value;
-        let carried_out = request.is_request()
-            && request.scheduled_at.is_none()
-            && (request.leader.as_ref().is_some_and(|l| l != self.me()) || request.member.as_ref() == Some(self.me()));
-        if !carried_out || self.published.failover_cleared.as_ref() == Some(&failover.revision) {
+        if !failover.value.is_request()
+            || !self.carried_out(&failover.value)
+            || self.published.failover_cleared.as_ref() == Some(&failover.revision)
+        {
             return;
         }
         let write = Write::put(Key::Failover, "{}").when(Condition::Unchanged(failover.revision.clone()));

@@ -39,17 +39,11 @@ impl Ha {
         let name = source.member.clone().map_or_else(String::new, |m| m.0);
         let because = format!("the data directory is empty; copying from {name}");
         let basebackup_only = std::mem::take(&mut self.clone_from_leader);
-        let mode = Mode::Standby { upstream: self.upstream() };
-        self.followed =
-            Some(super::machine::Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() });
         let steps = [
             Step::Intend(Intent::Clone),
             Step::Clone { source: Some(source), basebackup_only },
             Step::Settle,
-            Step::Configure(mode),
-            Step::Launch(Starting::Standby),
-            Step::Accept(self.start_wait()),
-            Step::Callback(super::Action::OnStart),
+            Step::Look,
         ];
         self.begin_op(Op::new(Kind::Clone, because.clone(), steps));
         Decision::new(format!("trying to bootstrap from leader '{name}'"), because)

@@ -113,6 +113,15 @@ impl Ha {
         if leader.name != *self.me() || self.lease.lock.is_some() {
             return None;
         }
+        if self.found.armed.is_some() && self.lease.lost.is_none() {
+            // The keeper is finding out whether the lease of an earlier agent stands.
+            let adopting = self.now.boot.since(self.began_at) < self.settings.ttl;
+            if adopting {
+                let because = "an earlier agent's lease is being taken over";
+                return Some(Decision::new("no action", because).waiting("the lease keeper"));
+            }
+            self.found.armed = None;
+        }
         if self.handed_over_at.is_some_and(|at| seen.read_at < at) || !seen.linearizable {
             self.load();
             self.timers.set_earlier(Timer::Retry, self.now.boot + Duration::from_millis(200));
@@ -212,7 +221,11 @@ impl Ha {
         if self.lease.lock.is_none() && cluster.leader.is_some() {
             return None;
         }
-        if self.lease.lock.is_none() && self.row().is_some_and(|row| row.in_recovery) && !self.paused() {
+        if self.lease.lock.is_none()
+            && self.row().is_some_and(|row| row.in_recovery)
+            && !self.paused()
+            && !self.first_start_done
+        {
             let why = "the store knows no cluster identity and this server runs as a replica: start the agent of the \
                        primary first"
                 .to_owned();

@@ -145,6 +145,10 @@ pub enum Act {
     /// Keep `patroni.dynamic.json` current.
     SaveDynamic { config: Arc<Value> },
 
+    /// Ask the performer to end another effect early: its program is killed. That effect still ends in its own
+    /// `Done`, as a rule [`Failure::Cancelled`], and only then is its lane free. Needs no lane.
+    Cancel { effect: EffectId },
+
     // The outside.
     /// Answer a request that came in.
     Reply { request: super::RequestId, reply: super::Reply },
@@ -189,6 +193,7 @@ impl Act {
             Act::Script { .. } => "script",
             Act::Callback { .. } => "callback",
             Act::SaveDynamic { .. } => "save-dynamic",
+            Act::Cancel { .. } => "cancel",
             Act::Reply { .. } => "reply",
             Act::Exit { .. } => "exit",
         }

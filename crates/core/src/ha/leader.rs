@@ -89,19 +89,18 @@ impl Ha {
                 Due::Never(why) => return self.refuse(&failover.revision, why),
             }
         }
-        if let Some(leader) = &request.leader
-            && leader != self.me()
-        {
-            return self.refuse(&failover.revision, format!("it names {leader} as the leader, which it is not"));
-        }
-        if request.member.as_ref() == Some(self.me()) {
-            // It is what made us leader: nothing is left to do.
-            return self.refuse(&failover.revision, "this member is the leader already".into());
+        if self.carried_out(&request) {
+            return None;
         }
         if request.member.is_none() && self.paused() {
             return self.refuse(&failover.revision, "in pause it needs a candidate".into());
         }
         self.hand_over(&failover.revision, &request)
+    }
+
+    /// The request is what made this member the leader, or it cannot be about the present leader.
+    pub(super) fn carried_out(&self, request: &Failover) -> bool {
+        request.leader.as_ref().is_some_and(|l| l != self.me()) || request.member.as_ref() == Some(self.me())
     }
 
     fn hand_over(&mut self, revision: &crate::view::Revision, request: &Failover) -> Option<Decision> {

@@ -25,6 +25,7 @@ pub struct Ha {
     pub(super) local: Arc<Local>,
     pub(super) now: Now,
     pub(super) began: bool,
+    pub(super) began_at: Tick,
     pub(super) found: Found,
 
     // What is known.
@@ -35,6 +36,8 @@ pub struct Ha {
     pub(super) dynamic: Arc<Value>,
     pub(super) dynamic_saved: Option<Revision>,
     pub(super) server: Option<Arc<Server>>,
+    /// When our server last became something else by an effect or event that we know of.
+    pub(super) changed_at: Tick,
     /// The last query that our server completed.
     pub(super) answered_at: Tick,
     pub(super) lease: Lease,
@@ -239,6 +242,7 @@ impl Ha {
             local: Arc::new(local),
             now: Now::default(),
             began: false,
+            began_at: Tick::ZERO,
             found: Found::default(),
             view: None,
             old_view: None,
@@ -246,6 +250,7 @@ impl Ha {
             dynamic,
             dynamic_saved: None,
             server: None,
+            changed_at: Tick::ZERO,
             answered_at: Tick::ZERO,
             lease: Lease::default(),
             guard: GuardState::default(),
@@ -412,6 +417,7 @@ impl Ha {
 
     fn begin(&mut self, found: Found) {
         self.began = true;
+        self.began_at = self.now.boot;
         self.armed = found.armed;
         if let Some(dynamic) = &found.dynamic {
             self.settings = Arc::new(Settings::from_value(dynamic));
@@ -426,11 +432,14 @@ impl Ha {
     }
 
     fn see(&mut self, cluster: Arc<Cluster>, read_at: Tick, linearizable: bool) {
+        self.store_error = None;
+        self.store_last_seen = self.now.wall;
+        if linearizable && self.fresh_after.is_some_and(|after| read_at >= after) {
+            self.fresh_after = None;
+        }
         if self.view.as_ref().is_some_and(|seen| seen.read_at > read_at) {
             return;
         }
-        self.store_error = None;
-        self.store_last_seen = self.now.wall;
         if let Some(config) = &cluster.config
             && config.value.as_object().is_some_and(|o| !o.is_empty())
             && self.dynamic_saved.as_ref() != Some(&config.revision)
@@ -445,9 +454,6 @@ impl Ha {
             self.unlocked_since = None;
         } else if self.unlocked_since.is_none() {
             self.unlocked_since = Some(self.now.boot);
-        }
-        if linearizable && self.fresh_after.is_some_and(|after| read_at >= after) {
-            self.fresh_after = None;
         }
         self.view = Some(Seen { cluster, read_at, linearizable });
         self.switchover_progress();
@@ -503,11 +509,12 @@ impl Ha {
             self.phase = Phase::Crashed;
         }
         self.died_as_primary = !expected && self.role.is_primary() && self.lease.lock.is_some();
-        let mut server = (*server).clone();
+        self.armed = None;
         // Whether backends are left is what a fence finds out; until then nothing says that it is stopped.
-        server.process = Process::Leftovers;
-        server.row = None;
-        self.server = Some(Arc::new(server));
+        self.server_changed(|server| {
+            server.process = Process::Leftovers;
+            server.row = None;
+        });
         self.timers.set(Timer::Look, self.now.boot);
     }
 
@@ -606,9 +613,13 @@ impl Ha {
             Err(failure) => {
                 self.note(NoteLevel::Warning, format!("could not look at our own server: {failure}"));
                 self.timers.set(Timer::Look, self.now.boot + Duration::from_secs(1));
-                return;
+                return self.unseen(failure.to_string());
             }
         };
+        if server.looked_at < self.changed_at {
+            // It shows the server as it was before something that we know of.
+            return self.look();
+        }
         if server.row.is_some() {
             self.answered_at = self.now.boot;
         }
@@ -618,6 +629,23 @@ impl Ha {
         }
         self.server = Some(Arc::new(server));
         self.role_as_seen();
+    }
+
+    /// A look that did not end is no answer of the server.
+    fn unseen(&mut self, why: String) {
+        if let Some(server) = &mut self.server {
+            let server = Arc::make_mut(server);
+            server.row = None;
+            server.silent = Some(why);
+        }
+    }
+
+    /// What is known of the server was true before this moment: looks that began earlier do not count.
+    pub(super) fn server_changed(&mut self, change: impl FnOnce(&mut Server)) {
+        self.changed_at = self.now.boot;
+        if let Some(server) = &mut self.server {
+            change(Arc::make_mut(server));
+        }
     }
 
     /// Keeps the role in memory in step with what the server is.
@@ -728,6 +756,20 @@ impl Ha {
         let overdue = self.now.boot + deadline + OVERDUE_GRACE;
         self.inflight.insert(id, InFlight { lane: lane.clone(), purpose, overdue });
         self.queue.push_back(Effect { id, lane, deadline, act });
+    }
+
+    /// Asks for the end of what an operation that is given up has in hand. Its lane stays closed until then.
+    pub(super) fn cancel_op(&mut self) {
+        let working: Vec<EffectId> = self
+            .inflight
+            .iter()
+            .filter(|(_, f)| f.purpose == Purpose::Op && f.lane == Lane::Server)
+            .map(|(id, _)| *id)
+            .collect();
+        for effect in working {
+            self.fire(Lane::Fence, Act::Cancel { effect }, SHORT, Purpose::Unattended);
+        }
+        self.op = None;
     }
 
     pub(super) fn look(&mut self) {

@@ -607,6 +607,15 @@ impl Ha {
         self.timers.clear(Timer::Step);
         match op.kind {
             Kind::Promote => {
+                self.armed = self.lease.lock.as_ref().map(|l| l.generation);
+                self.server_changed(|server| {
+                    if let Some(row) = &mut server.row {
+                        row.in_recovery = false;
+                        row.flushed = row.replayed.max(row.received);
+                        row.timeline = None;
+                        row.receiver = None;
+                    }
+                });
                 self.role = Role::Primary;
                 self.phase = Phase::AsSeen;
                 self.divergence = Default::default();
@@ -708,12 +717,10 @@ impl Ha {
     }
 
     fn launched(&mut self, starting: Starting, pid: u32) {
-        if let Some(server) = &self.server {
-            let mut server = (**server).clone();
+        self.server_changed(|server| {
             server.process = Process::Running { pid, adopted: false, accepting: Accepting::NotYet };
             server.row = None;
-            self.server = Some(std::sync::Arc::new(server));
-        }
+        });
         self.guard.adopted = false;
         self.died_as_primary = false;
         self.answered_at = self.now.boot;

@@ -55,7 +55,7 @@ impl Ha {
             Request::Shutdown => {
                 self.shutting_down = true;
                 if self.op.as_ref().is_some_and(|op| op.kind.gives_way()) {
-                    self.op = None;
+                    self.cancel_op();
                 }
                 self.answer(id, Reply::new(202, "shutdown scheduled"));
             }
@@ -371,6 +371,7 @@ impl Ha {
             return self.answer(id, Reply::new(503, text));
         }
         self.answer(id, Reply::new(200, "reinitialize started"));
+        self.cancel_op();
         self.clone_from_leader = from_leader;
         self.phase = Phase::CreatingReplica;
         self.followed = None;

@@ -45,6 +45,11 @@ impl Ha {
         let state = self.control_state();
         let crashed = self.died_as_primary || self.phase == Phase::Crashed && self.role.is_primary();
         if !crashed {
+            if self.role == Role::Demoted && self.takeover_possible() == Some(true) {
+                self.release_lock();
+                let because = "this server was closed, and another member can lead at once";
+                return Decision::new("no action", because).waiting("the release of the leader lock");
+            }
             return self.start_standby("this member holds the lock and its server does not run");
         }
         if self.settings.primary_start_timeout.is_zero() {

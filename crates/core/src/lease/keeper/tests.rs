@@ -201,20 +201,48 @@ fn an_attempt_that_never_arrived_is_made_again() {
 }
 
 #[test]
-fn an_attempt_that_takes_effect_after_it_was_given_up_is_undone() {
+fn an_attempt_that_takes_effect_long_after_it_was_given_up_is_undone() {
     let mut world = World::new(ms(8_000));
     world.run(ms(100));
     world.net = Net::Slow(ms(700));
     let ticket = world.acquire(Expect::free(), ms(300));
-    world.run(ms(1));
+    world.net = Net::LosesRequests;
+    world.run(ms(310));
+    assert!(matches!(world.result(ticket), Some(Err(Failure::Unreachable(_)))), "{:?}", world.results);
     world.net = Net::Good;
-    world.run(ms(400));
-    assert!(matches!(world.result(ticket), Some(Ok(_) | Err(_))), "{:?}", world.results);
-    world.run(ms(10_000));
-    match world.result(ticket) {
-        Some(Ok(Outcome::Acquired(Taken::Yes { .. }))) => assert!(world.keeper.lease().lock.is_some()),
-        _ => assert_eq!(world.store.leader, None, "nobody holds it, so nobody keeps it alive"),
-    }
+    world.run(ms(300));
+    assert_eq!(world.store.leader, None);
+    world.run(ms(100));
+    assert!(world.store.leader.is_some(), "it has arrived now");
+    world.run(ms(2_100));
+    assert_eq!(world.store.leader, None, "nobody holds it, so nobody keeps it alive");
+}
+
+#[test]
+fn an_attempt_that_was_given_up_is_looked_for_at_once() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.net = Net::LosesAnswers;
+    let ticket = world.acquire(Expect::free(), ms(300));
+    world.run(ms(310));
+    assert!(matches!(world.result(ticket), Some(Err(Failure::Unreachable(_)))), "{:?}", world.results);
+    assert!(world.store.leader.is_some());
+    world.net = Net::Good;
+    world.run(ms(1_700));
+    assert_eq!(world.store.leader, None);
+}
+
+#[test]
+fn a_lock_on_a_session_about_to_end_is_not_believed_in() {
+    let mut world = World::new(ms(8_000));
+    world.core_lives = false;
+    world.run(ms(7_500));
+    let ticket = world.acquire(Expect::free(), ms(400));
+    world.run(ms(300));
+    assert!(world.store.leader.is_some());
+    assert_eq!((world.result(ticket), world.keeper.lease().lock), (None, None));
+    world.run(ms(200));
+    assert!(matches!(world.result(ticket), Some(Err(_))));
 }
 
 #[test]
