@@ -1,0 +1,36 @@
+# The build lives outside the clone, so that a fresh checkout does not compile everything again.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/jogi/target
+CARGO ?= cargo
+ARGS ?=
+
+.PHONY: up build test lint unit e2e proof clean
+
+## A herd of three on this machine. Options of `jogi up` go into ARGS, e.g. make up ARGS='--members 5'.
+up:
+	@scripts/prepare.sh up
+	@echo "building …"
+	@$(CARGO) build --quiet --release -p jogi
+	@exec $(CARGO_TARGET_DIR)/release/jogi up $(ARGS)
+
+build:
+	$(CARGO) build --release -p jogi
+
+## Everything that a change must pass.
+test:
+	@scripts/prepare.sh test
+	@scripts/test.sh
+
+lint:
+	@scripts/test.sh lint
+
+unit:
+	@scripts/test.sh unit
+
+e2e:
+	@scripts/prepare.sh test
+	@scripts/test.sh e2e
+
+## The long proofs: hours, run for a release or a claim, never in CI.
+proof:
+	@scripts/prepare.sh test
+	@scripts/proof.sh
