@@ -1,1 +1,65 @@
-fn main() {}
+//! The one binary. The guard branches off before anything else: no runtime, no argument parser, no thread.
+
+mod agent;
+mod sample;
+mod validate;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+
+/// PostgreSQL high availability in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "jogi", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon of one member. Also when called as `patroni`.
+    Agent(agent::Arguments),
+}
+
+fn main() {
+    if std::env::args_os().nth(1).is_some_and(|name| name == "guard") {
+        jogi_pg::guard::main()
+    }
+    let Cli { command } = Cli::parse_from(arguments(std::env::args_os().collect()));
+    let code = match command {
+        Command::Agent(arguments) => agent::main(arguments),
+    };
+    std::process::exit(code)
+}
+
+/// The arguments as if we had been called by our own name: `patroni X` is `jogi agent X`.
+fn arguments(given: Vec<OsString>) -> Vec<OsString> {
+    let called = given.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
+    let command = match called {
+        Some("patroni") => "agent",
+        _ => return given,
+    };
+    let rest = given.into_iter().skip(1);
+    ["jogi".into(), command.into()].into_iter().chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn we_answer_to_patronis_name() {
+        let words = |given: &[&str]| arguments(given.iter().map(OsString::from).collect());
+        assert_eq!(words(&["/usr/bin/patroni", "/etc/p.yml"]), ["jogi", "agent", "/etc/p.yml"]);
+        assert_eq!(words(&["jogi", "agent", "x"]), ["jogi", "agent", "x"]);
+    }
+}
