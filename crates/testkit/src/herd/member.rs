@@ -230,6 +230,11 @@ impl Member {
         }
     }
 
+    /// Runs `work` as if on this host.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.place.run(work)
+    }
+
     /// Everything that runs on the host.
     pub fn processes(&self) -> Vec<i32> {
         self.place.processes()
@@ -376,12 +381,29 @@ impl Member {
         out
     }
 
+    /// Starts PostgreSQL as an operator or an init script would, behind the agent's back, as it was started last.
+    #[track_caller]
+    pub fn start_server_by_hand(&self) {
+        let file = self.data_dir().join("postmaster.opts");
+        let started = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let options = started.trim().split_once(' ').map_or("", |(_, options)| options);
+        let log = self.dir.join("by-hand.log");
+        let (data, log) = (self.data_dir().display().to_string(), log.display().to_string());
+        self.server_program("pg_ctl", &["start", "-w", "-D", &data, "-l", &log, "-o", options]);
+    }
+
+    /// A line of `pg_controldata`: `control("Database cluster state")`.
+    #[track_caller]
+    pub fn control(&self, line: &str) -> String {
+        let out = self.server_program("pg_controldata", &["-D", &self.data_dir().to_string_lossy()]);
+        let value = out.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':'));
+        value.map(|v| v.trim().to_owned()).unwrap_or_else(|| panic!("no {line:?} in:\n{out}"))
+    }
+
     /// The cluster identity in the data directory.
     #[track_caller]
     pub fn system_identifier(&self) -> String {
-        let out = self.server_program("pg_controldata", &["-D", &self.data_dir().to_string_lossy()]);
-        let line = out.lines().find_map(|l| l.strip_prefix("Database system identifier:"));
-        line.map(|l| l.trim().to_owned()).unwrap_or_else(|| panic!("no system identifier in:\n{out}"))
+        self.control("Database system identifier")
     }
 
     // --- the log ---------------------------------------------------------------------------------------------------

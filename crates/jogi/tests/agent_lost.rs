@@ -1,0 +1,147 @@
+//! "The agent died, and PostgreSQL went on": killed, frozen, killed with all its helpers. There must never be two members that
+//! take writes, and where standbys stream nothing that was acknowledged may be lost.
+//!
+//! Each fault is run once more on a debug build with its protection switched off, and must then be seen to do the harm:
+//! `cargo nextest run -p jogi --run-ignored only`.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd, HerdSpec, Member, overlap};
+use jogi_testkit::{process, wait};
+
+/// What a fault did.
+struct Outcome {
+    overlap: Duration,
+    lost: usize,
+    /// Processes of the old primary's PostgreSQL that were alive when somebody else had taken a write.
+    survivors: usize,
+}
+
+/// Hurts the primary while clients write, waits until another member takes writes, heals it, and counts the harm.
+fn harm(herd: &Herd, hurt: impl Fn(&Member), heal: impl Fn(&Member)) -> Outcome {
+    let writers = herd.start_writers();
+    let (old, since) = (herd.wait_leader(), Instant::now());
+    hurt(old);
+    let new = writers.wait_ack_by_other(&old.name, since, CHANGE_WITHIN);
+    let survivors = old.server_processes().len();
+    // Were there two, they would write side by side now.
+    writers.wait_rows(200, CHANGE_WITHIN);
+    let revision = herd.store().revision();
+    heal(old);
+    herd.wait_healthy();
+    let holders = herd.values_after(revision, "leader");
+    assert!(holders.iter().all(|h| h.as_ref() == Some(&new)), "the healed agent took the lock: {holders:?}");
+    let overlap = overlap(&writers.journal().since(since), &old.name);
+    let lost = herd.lost_rows(&writers.finish());
+    eprintln!(
+        "two writers for {overlap:?}, {lost} acknowledged rows lost, {survivors} server processes outlived the lock"
+    );
+    Outcome { overlap, lost, survivors }
+}
+
+fn kill(herd: &Herd) -> Outcome {
+    harm(herd, Member::kill_agent, Member::start_agent)
+}
+
+fn freeze(herd: &Herd) -> Outcome {
+    harm(herd, Member::freeze_agent, Member::thaw_agent)
+}
+
+fn kill_tree(herd: &Herd) -> Outcome {
+    harm(herd, Member::kill_agent_tree, Member::start_agent)
+}
+
+#[test]
+fn a_primary_without_its_agent_is_closed_before_another_leads() {
+    let Some(spec) = common::spec() else { return };
+    if !spec.promises("PostgreSQL ends with its agent's lease") {
+        return;
+    }
+    let herd = spec.start();
+    for (fault, outcome, loses_nothing) in [
+        ("killed", kill(&herd), true),
+        ("frozen", freeze(&herd), true),
+        ("killed with its helpers", kill_tree(&herd), false),
+    ] {
+        assert_eq!(outcome.overlap, Duration::ZERO, "agent {fault}: two members took writes");
+        assert_eq!(outcome.survivors, 0, "agent {fault}: PostgreSQL outlived the lock");
+        assert!(!loses_nothing || outcome.lost == 0, "agent {fault}: {} acknowledged rows lost", outcome.lost);
+    }
+}
+
+/// An agent that was swapped out or starved for a moment shorter than its lease changes nothing.
+#[test]
+fn an_agent_that_stalls_for_a_moment_keeps_the_lead() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.start();
+    let kept = herd.keep_session(herd.wait_leader());
+    let (leader, revision) = (herd.wait_leader(), herd.store().revision());
+    let postmaster = leader.postmaster_pid();
+    for _ in 0..3 {
+        leader.freeze_agent();
+        wait::stays("PostgreSQL serves", Duration::from_secs(2), || leader.is_writable());
+        leader.thaw_agent();
+        wait::until("the agent answers again", CHANGE_WITHIN, || leader.is_primary());
+        wait::stays("the leader leads", Duration::from_secs(2), || leader.is_primary());
+    }
+    let holders = herd.values_after(revision, "leader");
+    assert!(holders.iter().all(|h| h.as_ref() == Some(&leader.name)), "the lock went {holders:?}");
+    assert_eq!(leader.postmaster(), Some(postmaster));
+    assert_eq!(kept.ended(), None, "the client's session goes on");
+}
+
+fn weakened(protection: &str) -> Option<HerdSpec> {
+    let spec = common::spec()?;
+    spec.promises("a protection that can be switched off").then(|| spec.weaken(protection))
+}
+
+#[test]
+#[ignore = "shows the harm without the guard's deadlines; minutes long"]
+fn red_two_members_write_when_nobody_minds_the_deadlines() {
+    let Some(spec) = weakened("deadlines") else { return };
+    let herd = spec.start();
+    let outcome = kill(&herd);
+    assert!(
+        outcome.overlap > Duration::ZERO,
+        "the fault must do harm without its protection, or the test proves nothing"
+    );
+    let outcome = freeze(&herd);
+    assert!(
+        outcome.overlap > Duration::ZERO,
+        "the fault must do harm without its protection, or the test proves nothing"
+    );
+}
+
+#[test]
+#[ignore = "shows the harm without the parent-death signal; minutes long"]
+fn red_two_members_write_when_postgresql_outlives_its_guard() {
+    let Some(spec) = weakened("parent-death") else { return };
+    let outcome = kill_tree(&spec.start());
+    assert!(
+        outcome.overlap > Duration::ZERO,
+        "the fault must do harm without its protection, or the test proves nothing"
+    );
+}
+
+/// What service managers do when they stop a unit with the default `KillMode`: everything at once. PostgreSQL's own shutdown,
+/// not this, must be what clients see, so the unit that we ship says `KillMode=process`.
+#[test]
+fn the_guard_outlives_its_agent_and_is_found_again() {
+    let Some(spec) = common::spec() else { return };
+    if !spec.promises("a guard") {
+        return;
+    }
+    let herd = spec.members(1).start();
+    let leader = herd.wait_leader();
+    let (postmaster, agent) = (leader.postmaster_pid(), leader.agent_pid());
+    let guard = process::parent(postmaster).expect("a parent");
+    assert_ne!(guard, agent, "the guard is a process of its own");
+    assert!(process::command_line(guard).contains("guard"), "{}", process::command_line(guard));
+    leader.kill_agent();
+    assert!(process::alive(guard) && leader.postmaster() == Some(postmaster), "both outlive the agent");
+    leader.start_agent();
+    wait::until("the agent leads again", CHANGE_WITHIN, || leader.is_primary());
+    assert_eq!((leader.postmaster(), process::parent(postmaster)), (Some(postmaster), Some(guard)));
+}

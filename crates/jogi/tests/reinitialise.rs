@@ -1,0 +1,79 @@
+//! "I want this replica made anew": by the control tool; never the leader; and never half.
+
+mod common;
+
+use std::time::Duration;
+
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd};
+use jogi_testkit::wait;
+use serde_json::json;
+
+#[test]
+fn a_replica_is_made_anew_and_the_leader_is_not() {
+    let Some(spec) = common::spec() else { return };
+    let whole = spec.promises("a clone that was cut short is never used");
+    let herd = spec.start();
+    let leader = herd.wait_leader();
+    leader.sql("CREATE TABLE big AS SELECT g AS x, repeat('wool', 20) AS y FROM generate_series(1, 100000) g");
+
+    // Nothing left to write: the copy's own checkpoint need not be spread over minutes.
+    leader.sql("CHECKPOINT");
+    let (replica, before) = (herd.member("n2"), herd.member("n2").data_directory_identity());
+    let out = herd.ctl_ok(&["reinit", "herd", "n2", "--force"]);
+    assert!(out.stdout.contains("Success: reinitialize for member n2"), "{out:?}");
+    wait::until("new data", CHANGE_WITHIN, || replica.data_dir().exists() && made_anew(&herd, "n2", before));
+    herd.wait_healthy();
+    holds_everything(&herd, "n2");
+
+    let before = leader.data_directory_identity();
+    let out = herd.ctl(&["reinit", "herd", &leader.name, "--force"]);
+    assert_eq!((out.code, out.stderr.trim()), (Some(1), "Error: No replica among provided members"), "{out:?}");
+    let reply = leader.post("/reinitialize", &json!({}));
+    assert_eq!((reply.status, reply.body.as_str()), (503, "I am the leader, can not reinitialize"));
+    assert_eq!(leader.data_directory_identity(), before);
+    assert!(leader.is_primary());
+
+    if whole {
+        a_clone_that_was_cut_short_is_begun_again(&herd);
+    }
+}
+
+fn made_anew(herd: &Herd, member: &str, before: u64) -> bool {
+    let member = herd.member(member);
+    member.data_dir().join("PG_VERSION").exists() && member.data_directory_identity() != before
+}
+
+fn holds_everything(herd: &Herd, member: &str) {
+    wait::until("all rows on the new replica", CHANGE_WITHIN, || {
+        let sum = "SELECT count(*), sum(x) FROM big";
+        herd.member(member).try_sql(sum).ok() == Some(herd.wait_leader().sql(sum))
+    });
+    assert_eq!(Some(herd.member(member).system_identifier()), herd.key("initialize"));
+}
+
+/// The host loses power in the middle of the copy. What is there looks like a data directory and is none.
+fn a_clone_that_was_cut_short_is_begun_again(herd: &Herd) {
+    let replica = herd.member("n3");
+    replica.change_config(json!({"postgresql": {"basebackup": [{"max-rate": "2M"}]}}));
+    assert_eq!(replica.post("/reload", &json!({})).status, 202);
+    let before = replica.data_directory_identity();
+    let started = wait::poll(CHANGE_WITHIN, || {
+        (replica.post("/reinitialize", &json!({"force": true})).status == 200).then_some(())
+    });
+    assert!(started.is_some(), "reinitialise did not start");
+    wait::until("a copy on its way", CHANGE_WITHIN, || {
+        copying(herd) && (!replica.data_dir().exists() || made_anew(herd, "n3", before))
+    });
+    replica.crash();
+    replica.change_config(json!({"postgresql": {"basebackup": null}}));
+    replica.power_on();
+    replica.start_agent();
+    herd.wait_healthy();
+    holds_everything(herd, "n3");
+    wait::stays("the replica stays well", Duration::from_secs(2), || replica.is_replica());
+}
+
+fn copying(herd: &Herd) -> bool {
+    let sql = "SELECT count(*) FROM pg_stat_progress_basebackup WHERE backup_streamed > 4000000";
+    herd.leader().is_some_and(|l| l.try_sql(sql).is_ok_and(|r| r != [[Some("0".to_owned())]]))
+}

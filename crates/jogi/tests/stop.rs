@@ -1,0 +1,50 @@
+//! "I stop the agent of the primary": SIGTERM hands the lead over, loses nothing and ends with code 0.
+
+mod common;
+
+use std::time::Instant;
+
+use jogi_testkit::herd::{CHANGE_WITHIN, Change};
+use jogi_testkit::process::Signal;
+use serde_json::Value;
+
+#[test]
+fn stopping_the_primarys_agent_hands_the_lead_over() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.start();
+    let writers = herd.start_writers();
+    let (old, revision, since) = (herd.wait_leader(), herd.store().revision(), Instant::now());
+    old.signal_agent(Signal::TERM);
+    let new = writers.wait_ack_by_other(&old.name, since, CHANGE_WITHIN);
+    let exit = old.agent_exit(CHANGE_WITHIN);
+    assert_eq!(exit.code(), Some(0), "a clean end");
+    assert!(old.server_processes().is_empty(), "PostgreSQL stops with it");
+    assert_eq!(old.control("Database cluster state"), "shut down");
+
+    let changes = herd.changes_after(revision);
+    let release = |c: &Change| c.key == "leader" && c.value.is_none();
+    let released = changes.iter().position(release).expect("the lock was released");
+    let status = changes[..released].iter().rev().find(|c| c.key == "status").and_then(|c| c.value.clone());
+    let status: Value = serde_json::from_str(&status.expect("the final position, before the release")).expect("JSON");
+    assert!(status["optime"].as_u64().is_some_and(|lsn| lsn > 0), "{status}");
+    let taken = changes.iter().position(|c| c.key == "leader" && c.value.as_ref() == Some(&new));
+    assert!(taken.is_some_and(|t| t > released), "released, not run out: {changes:#?}");
+    let last_word = changes.iter().rev().find(|c| c.key == format!("members/{}", old.name)).expect("a last word");
+    let last_word: Value = serde_json::from_str(last_word.value.as_deref().unwrap_or("{}")).expect("JSON");
+    assert_eq!(last_word["state"], "stopped", "{last_word}");
+
+    old.start_agent();
+    herd.wait_healthy();
+    assert_eq!(herd.lock_holder(), Some(new));
+    herd.assert_never_two(writers.journal(), &old.name, since);
+    herd.assert_nothing_lost(&writers.finish());
+
+    let replica = herd.others(&herd.wait_leader().name)[0];
+    let revision = herd.store().revision();
+    replica.signal_agent(Signal::TERM);
+    assert_eq!(replica.agent_exit(CHANGE_WITHIN).code(), Some(0));
+    assert!(replica.server_processes().is_empty());
+    assert!(herd.values_after(revision, "leader").is_empty(), "a replica's end concerns nobody");
+    replica.start_agent();
+    herd.wait_healthy();
+}
