@@ -247,7 +247,8 @@ impl Keeper {
         self.hold(held);
         self.lost = None;
         self.doubt_until = Tick::ZERO;
-        self.look_now = false;
+        // The extension that it counts from may be old, and a standby's does not read: confirm it at once.
+        self.look_now = true;
         self.conclude(Ok(Outcome::Acquired(taken)));
     }
 
