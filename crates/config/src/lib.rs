@@ -12,6 +12,7 @@
 //! - [`local`]: the typed local configuration.
 //! - [`dynamic`]: the store's `config` key: merging, path setting, defaults.
 //! - [`postgres`]: PostgreSQL parameters: effective values, validity per version, rendered files.
+//! - [`shell`]: commands split into words.
 //! - [`sample`]: the sample configuration and the checks of `--validate-config`.
 
 pub mod address;
@@ -23,6 +24,7 @@ pub mod postgres;
 pub mod python;
 pub mod sample;
 mod secret;
+pub mod shell;
 pub mod yaml;
 
 pub use address::HostPort;

@@ -15,15 +15,24 @@ mod effective;
 mod minimums;
 mod parameters;
 mod recovery;
+mod replica_method;
 mod rules;
+mod tool_options;
 pub mod units;
 
 pub use compare::{Comparison, PendingRestart, Setting, Wanted, compare, equivalent};
-pub use conf::{ConfFile, HbaTrust, hba_trust_text, lines_text, render_conf, strip_recovery_parameters};
+pub use conf::{
+    ConfFile, HbaTrust, hba_trust_text, lines_text, render_conf, render_recovery_conf, strip_recovery_parameters,
+};
 pub use conninfo::{Conninfo, pgpass_text};
-pub use controlled::{CONTROLLED, Controlled};
+pub use controlled::{CONTROLLED, Check, Controlled};
 pub use describe::DescribeConfig;
-pub use effective::{BinNames, Callbacks, Effective, ReplicaMethod, effective_postgresql};
+pub(crate) use effective::kind_of;
+pub use effective::{BinNames, Callbacks, Effective, effective_postgresql};
 pub use minimums::{Raised, STANDBY_MINIMUMS, StandbyMinimum};
-pub use parameters::{Parameters, ServerParameters};
+pub(crate) use parameters::says_yes;
+pub use parameters::{Parameters, ServerParameters, local_tcp_host, socket_directory};
 pub use recovery::{RECOVERY_PARAMETERS, is_recovery_parameter, recovery_file_parameters};
+pub use replica_method::{ReplicaMethod, ReplicaTarget};
+pub(crate) use tool_options::INITDB_FORBIDDEN;
+pub use tool_options::ToolOptions;
