@@ -1,9 +1,11 @@
 //! Test support: real PostgreSQL, etcd, hosts in network namespaces, temporary directories.
 
+pub mod etcd;
 pub mod herd;
 pub mod http;
 pub mod netns;
 pub mod process;
+pub mod proxy;
 pub mod require;
 pub mod sql;
 pub mod wait;

@@ -121,10 +121,10 @@ impl Hosts {
         list.hosts = hosts;
     }
 
-    /// For messages.
+    /// All known servers, for messages.
     pub(super) fn describe(&self) -> String {
         let list = self.list();
-        list.hosts.iter().filter(|h| h.configured).map(|h| h.url.as_str()).collect::<Vec<_>>().join(", ")
+        list.hosts.iter().map(|h| h.url.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(message(gone).expect("compacted").compact_revision, 7);
         let error = br#"{"error":{"grpc_code":14,"message":"etcdserver: no leader","http_code":503}}"#;
         assert!(matches!(message(error), Err(Failure::Server { code: 14, .. })));
-        for bad in [&b"{}"[..], b"", b"nonsense", b"{\"result\":[[]]}"] {
+        for bad in [&b"{}"[..], b"", b"nonsense", b"{\"result\":7}"] {
             assert!(message(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }
