@@ -1,5 +1,22 @@
 //! The daemon of one member: gather, decide in the core, perform.
+//!
+//! - [`start`]: from the command line to the loop.
+//! - [`runtime`]: the loop. [`gather`] brings events in, [`perform`] carries effects out.
+//! - [`keeper`]: the leader lease on its own thread.
+//! - [`logging`]: log lines that stop nobody.
 
+mod gather;
 pub mod glue;
+pub mod init;
+pub mod keeper;
+pub mod local;
 pub mod logging;
+mod notify;
+mod perform;
+mod runtime;
+pub mod source;
+pub mod start;
 pub mod timer;
+
+pub use source::{Source, SourceError};
+pub use start::{Options, main};

@@ -23,7 +23,9 @@ impl BootTimer {
     pub fn new() -> io::Result<BootTimer> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let fd = rustix::time::timerfd_create(TimerfdClockId::Boottime, flags)?;
-        Ok(BootTimer { fd: AsyncFd::with_interest(fd, Interest::READABLE)?, set_to: None })
+        // SAFETY: the timer owns its descriptor alone and keeps it for as long as it is registered.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? };
+        Ok(BootTimer { fd, set_to: None })
     }
 
     /// Sets the moment at which [`elapsed`](Self::elapsed) ends; `None`: never. A moment that has passed ends it at once.
@@ -33,10 +35,8 @@ impl BootTimer {
         }
         // Zero would switch the timer off.
         let nanos = at.map_or(0, |tick| tick.0.max(1));
-        let value = Timespec {
-            tv_sec: i64::try_from(nanos / NANOS).unwrap_or(i64::MAX),
-            tv_nsec: (nanos % NANOS) as _,
-        };
+        let value =
+            Timespec { tv_sec: i64::try_from(nanos / NANOS).unwrap_or(i64::MAX), tv_nsec: (nanos % NANOS) as _ };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         rustix::time::timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
         self.set_to = at;

@@ -24,9 +24,7 @@ impl Format {
             (LogType::Plain, LogFormat::Fields(_)) => Format::Plain { pieces: pieces(DEFAULT), dates },
             (LogType::Json, format) => {
                 let fields = match format {
-                    LogFormat::Fields(fields) => {
-                        fields.iter().map(|f| (f.field.clone(), f.printed.clone())).collect()
-                    }
+                    LogFormat::Fields(fields) => fields.iter().map(|f| (f.field.clone(), f.printed.clone())).collect(),
                     LogFormat::Template(template) => named(&pieces(template)),
                 };
                 Format::Json { fields, constant: settings.static_fields.clone(), dates }
@@ -183,7 +181,7 @@ pub(super) struct Dates {
 impl Dates {
     fn text(&self, at: i64) -> String {
         let Ok(timestamp) = Timestamp::from_microsecond(at) else { return at.to_string() };
-        let zoned = timestamp.to_zoned(self.zone.clone());
+        let zoned = timestamp.to_zoned_datetime(self.zone.clone());
         let given = self.format.as_deref().and_then(|format| jiff::fmt::strtime::format(format, &zoned).ok());
         given.unwrap_or_else(|| {
             let seconds = zoned.strftime("%Y-%m-%d %H:%M:%S");

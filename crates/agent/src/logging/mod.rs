@@ -162,7 +162,8 @@ impl Levels {
 
     /// Lines of libraries are shown from WARNING on, unless a level is set for them.
     fn of(&self, target: &str) -> Level {
-        let within = |name: &str| target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        let within =
+            |name: &str| target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
         match self.modules.iter().find(|(name, _)| within(name)) {
             Some((_, level)) => *level,
             None if target.starts_with("jogi") => self.ours,

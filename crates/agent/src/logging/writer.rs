@@ -126,8 +126,7 @@ mod tests {
     fn a_full_file_is_turned_over_and_the_oldest_copy_goes() {
         let dir = std::env::temp_dir().join(format!("jogi-log-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary directory");
-        let mut file =
-            LogFile { path: dir.join(FILE_NAME), mode: Some(0o600), copies: 2, limit: 10, open: None };
+        let mut file = LogFile { path: dir.join(FILE_NAME), mode: Some(0o600), copies: 2, limit: 10, open: None };
         for line in ["first\n", "second\n", "third\n", "fourth\n"] {
             file.write(line.as_bytes()).expect("a line is written");
         }

@@ -1,0 +1,130 @@
+//! Looking: at our own server, at the end of its WAL, at another server's branch of it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jogi_core::Timeline;
+use jogi_core::ha::server::{Process, Server};
+use jogi_core::ha::{Failure, Outcome, Upstream, Yield};
+use jogi_net::boot_now;
+use jogi_pg::connect::Purpose;
+use jogi_pg::guard::StartAs;
+use jogi_pg::instance::Instance;
+use jogi_pg::look::{Known, Looker};
+use jogi_pg::{files, replication, wal};
+use tokio::sync::Mutex as Turn;
+
+use super::guard::Child;
+use super::{Shared, blocking};
+
+/// The looker and what it is told.
+pub(super) struct Look {
+    looker: Turn<Looker>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    /// Why the data directory must not be read.
+    intent: Option<String>,
+    /// A server was launched and has not answered yet: its connection is new.
+    launched: bool,
+    /// The next answer is the first of a started server: its configuration files work.
+    backup_due: bool,
+}
+
+/// How long the guard may take to take over a postmaster that was found.
+const ADOPT: Duration = Duration::from_secs(2);
+
+impl Look {
+    pub(super) fn new(intent: Option<String>) -> Look {
+        let notes = Notes { intent, launched: false, backup_due: true };
+        Look { looker: Turn::new(Looker::new(Purpose::Heartbeat)), notes: Mutex::new(notes) }
+    }
+
+    pub(super) fn set_intent(&self, intent: Option<String>) {
+        self.notes().intent = intent;
+    }
+
+    pub(super) fn launched(&self) {
+        let mut notes = self.notes();
+        notes.launched = true;
+        notes.backup_due = true;
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    pub(super) async fn look(&self, instance: &Instance, limit: Duration) -> Outcome {
+        let mut looker = self.look.looker.lock().await;
+        let child = self.guard.child();
+        let known = {
+            let mut notes = self.look.notes();
+            if std::mem::take(&mut notes.launched) {
+                looker.reset();
+            }
+            let child = child.pid.filter(|_| !child.adopted);
+            Known { looked_at: boot_now(), child, intent: notes.intent.clone() }
+        };
+        let server = looker.look(instance, &known, limit).await;
+        if server.row.is_some() && std::mem::take(&mut self.look.notes().backup_due) {
+            save_backups(instance).await;
+        }
+        self.take_charge(&server, child).await;
+        Ok(Yield::Looked(Box::new(server)))
+    }
+
+    /// A postmaster that the guard does not know is put into its charge, as what it was seen to be.
+    async fn take_charge(&self, server: &Server, child: Child) {
+        let (Process::Running { pid, .. }, Some(row)) = (&server.process, &server.row) else { return };
+        if child.pid == Some(*pid) {
+            return;
+        }
+        let Ok(client) = self.guard.client().await else { return };
+        if self.guard.child().pid == Some(*pid) {
+            return;
+        }
+        let role = if row.in_recovery { StartAs::Standby } else { StartAs::Unleased };
+        let Ok(number) = i32::try_from(*pid) else { return };
+        match client.adopt(number, role, ADOPT).await {
+            Ok(()) => {
+                tracing::info!("the guard has taken charge of the running postmaster (pid {pid})");
+                self.guard.set_child(Child { pid: Some(*pid), adopted: true });
+            }
+            Err(error) => tracing::warn!("the running postmaster (pid {pid}) stays without a guard: {error}"),
+        }
+    }
+
+    pub(super) async fn compare(&self, instance: &Instance, upstream: &Upstream, limit: Duration) -> Outcome {
+        match replication::compare(instance, upstream, limit).await {
+            Ok(lineage) => Ok(Yield::Lineage(lineage)),
+            Err(error) => Err(Failure::Unreachable(format!("{}:{}: {error}", upstream.host, upstream.port))),
+        }
+    }
+}
+
+/// The configuration files of a server that has come up are worth keeping.
+async fn save_backups(instance: &Instance) {
+    let instance = instance.clone();
+    if let Ok(Err(error)) = blocking(move || files::save_backups(&instance)).await {
+        tracing::warn!("the configuration files could not be copied aside: {error}");
+    }
+}
+
+pub(super) async fn end_of_wal(instance: &Instance, limit: Duration) -> Outcome {
+    let data_dir = instance.data_dir().to_owned();
+    let end = blocking(move || wal::find_end(&data_dir, limit)).await?;
+    let end = end.map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Yield::EndOfWal { timeline: end.timeline, end: end.end, complete: end.complete })
+}
+
+pub(super) async fn history(instance: &Instance, timeline: Timeline, _limit: Duration) -> Outcome {
+    let data_dir = instance.data_dir().to_owned();
+    let lineage = blocking(move || replication::read_history(&data_dir, timeline)).await?;
+    let lineage = lineage
+        .map_err(|error| Failure::Failed(format!("cannot read the history file of timeline {timeline}: {error}")))?;
+    Ok(Yield::Lineage(lineage))
+}

@@ -1,0 +1,86 @@
+//! Where the local configuration comes from: a file, a directory of files, the environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jogi_config::{ConfigError, Loaded, Local};
+
+/// The sources of one agent. The environment is that of the process's start, also for later readings.
+#[derive(Clone, Debug)]
+pub struct Source {
+    path: Option<PathBuf>,
+    environment: BTreeMap<String, String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot read the configuration {}: {cause}", path.display())]
+    Read { path: PathBuf, cause: std::io::Error },
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+}
+
+impl Source {
+    /// `path`: the file or directory named on the command line. One that does not exist counts as not given, as in
+    /// Patroni: then the environment alone is the configuration.
+    pub fn new(path: Option<PathBuf>) -> Source {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Source { path: path.filter(|path| path.exists()), environment: std::env::vars_os().filter_map(text).collect() }
+    }
+
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Reads everything anew. Blocking.
+    pub fn load(&self) -> Result<Loaded, SourceError> {
+        let mut files = Vec::new();
+        if let Some(path) = &self.path {
+            for file in files_of(path)? {
+                let text =
+                    std::fs::read_to_string(&file).map_err(|cause| SourceError::Read { path: file.clone(), cause })?;
+                files.push((file.display().to_string(), text));
+            }
+        }
+        Ok(Local::load(&files, &self.environment)?)
+    }
+}
+
+/// The file itself, or the `*.yml` and `*.yaml` files of a directory in the order of their names.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let unreadable = |cause| SourceError::Read { path: path.to_owned(), cause };
+    if !path.metadata().map_err(unreadable)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        let is_yaml = file.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
+        if is_yaml && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_its_yaml_files_in_order() {
+        let dir = std::env::temp_dir().join(format!("jogi-source-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("z.yml")).expect("a temporary directory");
+        for name in ["b.yaml", "a.yml", "c.json"] {
+            std::fs::write(dir.join(name), "{}").expect("written");
+        }
+        let found = files_of(&dir).expect("readable");
+        assert_eq!(found, [dir.join("a.yml"), dir.join("b.yaml")]);
+        assert_eq!(files_of(&dir.join("c.json")).expect("readable"), [dir.join("c.json")]);
+        assert!(Source::new(Some(dir.join("missing"))).path.is_none());
+        std::fs::remove_dir_all(&dir).expect("ours");
+    }
+}
