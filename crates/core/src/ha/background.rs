@@ -207,8 +207,9 @@ impl Ha {
             return;
         }
         let current = self.dynamic_saved.clone();
-        let primary_changed = self.is_writable() && self.configured != Some(current.clone());
-        if !primary_changed && !self.reload_asked {
+        let leads = self.is_writable() && (self.lock().is_some() || self.paused());
+        let primary_changed = leads && self.configured != Some(current.clone());
+        if !primary_changed && !(self.reload_asked && (leads || !self.is_writable())) {
             return;
         }
         let mode =

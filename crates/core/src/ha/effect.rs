@@ -37,6 +37,8 @@ pub enum Lane {
     Sql,
     /// Writes to the store, one after another.
     Store,
+    /// Our own member key: what rules write does not wait for it.
+    Member,
     /// Readings of the store on demand.
     Load,
     /// Requests to one other member.

@@ -63,6 +63,8 @@ pub struct Ha {
     pub(super) checkpointed: Option<Timeline>,
     pub(super) history_written: Option<Timeline>,
     pub(super) retained: Retained,
+    /// Slots are planned again only on a look that saw the last plan carried out.
+    pub(super) slots_changed_at: Tick,
     pub(super) failures: Failures,
     pub(super) failsafe: super::failsafe::Failsafe,
     pub(super) last_end: Option<super::leader::LastEnd>,
@@ -270,6 +272,7 @@ impl Ha {
             checkpointed: None,
             history_written: None,
             retained: Retained::default(),
+            slots_changed_at: Tick::ZERO,
             failures: Failures::default(),
             failsafe: super::failsafe::Failsafe::default(),
             last_end: None,
@@ -428,6 +431,7 @@ impl Ha {
         }
         self.found = found;
         self.answered_at = self.now.boot;
+        self.divergence.suspect();
         self.fresh_after = Some(self.now.boot);
     }
 
@@ -515,7 +519,9 @@ impl Ha {
             server.process = Process::Leftovers;
             server.row = None;
         });
-        self.timers.set(Timer::Look, self.now.boot);
+        if !expected {
+            self.timers.set(Timer::Look, self.now.boot);
+        }
     }
 
     fn guard_news(&mut self, news: GuardNews) {
@@ -600,7 +606,7 @@ impl Ha {
                     self.armed = armed;
                 }
             }
-            Purpose::Slots => {}
+            Purpose::Slots => self.slots_changed_at = self.now.boot,
             Purpose::FailoverRequest(request) => self.failover_written(request, outcome),
             Purpose::FailoverCancel(request) => self.failover_cancelled(request, outcome),
         }
@@ -724,7 +730,7 @@ impl Ha {
             let Some(flight) = self.inflight.remove(&id) else { continue };
             let question = match flight.lane {
                 Lane::Server | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Callback(_) => false,
-                Lane::Lock | Lane::Look | Lane::Store | Lane::Load | Lane::Peer(_) => true,
+                Lane::Lock | Lane::Look | Lane::Store | Lane::Member | Lane::Load | Lane::Peer(_) => true,
             };
             if question {
                 self.lanes.remove(&flight.lane);

@@ -57,7 +57,7 @@ impl Ha {
             return;
         }
         let write = Write::put(Key::Member(self.me().clone()), text.clone()).on_session(&session);
-        if self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Member { text }).is_some() {
+        if self.issue(Lane::Member, Act::Write(write), SHORT, Purpose::Member { text }).is_some() {
             self.published.member_session = Some(session);
             self.published.member_at = self.now.boot;
         }

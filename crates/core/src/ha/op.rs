@@ -116,6 +116,8 @@ pub(super) struct Op {
     /// `Configure` said that the change needs a restart (or nothing at all).
     needs: Needs,
     initialize: Option<Revision>,
+    /// The step that failed was not tried at all.
+    pub refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +171,7 @@ impl Op {
             request: None,
             needs: Needs::Reload,
             initialize: None,
+            refused: false,
         }
     }
 
@@ -263,7 +266,7 @@ impl Ha {
                 }
                 let Some(step) = op.steps.pop_front() else {
                     self.op_over(op);
-                    return;
+                    continue;
                 };
                 let until = None;
                 op.doing = Some(Doing { step, effect: None, outcome: None, until, escalated: 0 });
@@ -283,10 +286,7 @@ impl Ha {
                     self.op = Some(op);
                     return;
                 }
-                Stand::Failed(why) => {
-                    self.op_failed(op, &why);
-                    return;
-                }
+                Stand::Failed(why) => self.op_failed(op, &why),
             }
         }
     }
@@ -424,6 +424,7 @@ impl Ha {
                 let text = crate::view::compact(&self.dynamic);
                 let present = self.cluster().is_some_and(|c| c.config.is_some());
                 if present || self.dynamic.is_null() {
+                    doing.outcome = Some(Ok(Yield::Done));
                     return;
                 }
                 (Lane::Store, Act::Write(Write::put(Key::Config, text).when(Condition::Absent)), SHORT)
@@ -531,7 +532,10 @@ impl Ha {
                 (_, Written::Done { .. }) => Stand::Over,
             },
             (_, Ok(_)) => Stand::Over,
-            (_, Err(failure)) => Stand::Failed(failure.to_string()),
+            (_, Err(failure)) => {
+                op.refused = matches!(failure, Failure::Refused(_));
+                Stand::Failed(failure.to_string())
+            }
         }
     }
 
@@ -796,13 +800,9 @@ impl Step {
     /// Whether the step is carried out by an effect (and not by waiting or by the core itself).
     fn is_effect(&self, needs: Needs) -> bool {
         match self {
-            Step::Heir { .. }
-            | Step::Accept(_)
-            | Step::Member
-            | Step::Role(_)
-            | Step::Callback(_)
-            | Step::Exit(..)
-            | Step::PublishConfig => false,
+            Step::Heir { .. } | Step::Accept(_) | Step::Member | Step::Role(_) | Step::Callback(_) | Step::Exit(..) => {
+                false
+            }
             Step::Apply => needs == Needs::Reload,
             Step::Script(_)
             | Step::Checkpoint
@@ -825,6 +825,7 @@ impl Step {
             | Step::PostBootstrap
             | Step::ClaimInitialize
             | Step::PublishInitialize
+            | Step::PublishConfig
             | Step::DropInitialize(_) => true,
         }
     }

@@ -95,9 +95,4 @@ impl Ha {
             round.answers.insert(name, answer);
         }
     }
-
-    /// When the round began whose answers were last given.
-    pub(super) fn round_began(&self) -> Tick {
-        self.round.as_ref().map_or(Tick::ZERO, |r| r.began)
-    }
 }

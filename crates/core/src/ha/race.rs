@@ -140,6 +140,9 @@ impl Ha {
     }
 
     fn am_i_healthiest(&mut self, cluster: &Cluster) -> Verdict {
+        let names = self.peer_names(|m| !m.data.tags().nofailover());
+        // Both questions at once: ourselves and the others.
+        let answers = self.race_answers(&names);
         let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
         let lag = cluster.status.optime.ahead_of(me.position);
         if lag > self.settings.maximum_lag_on_failover {
@@ -156,19 +159,20 @@ impl Ha {
                 (Some(_), _) => {}
             }
         }
-        let names = self.peer_names(|m| !m.data.tags().nofailover());
-        self.compare_with(me, &names)
+        self.compare_with(me, answers)
     }
 
-    fn compare_with(&mut self, me: Standing, names: &BTreeSet<MemberName>) -> Verdict {
+    /// The members' answers since the lock became free.
+    fn race_answers(&mut self, names: &BTreeSet<MemberName>) -> Option<Answers> {
         let since = self.unlocked_since.unwrap_or_default();
-        let Some(answers) = self.polled(RoundFor::Race, names, ANSWERS_VALID) else {
-            return Verdict::Asking("the answers of the other members");
-        };
-        if self.round_began() < since {
+        if self.round.as_ref().is_some_and(|round| round.began < since) {
             self.round = None;
-            return self.compare_with(me, names);
         }
+        self.polled(RoundFor::Race, names, ANSWERS_VALID)
+    }
+
+    fn compare_with(&mut self, me: Standing, answers: Option<Answers>) -> Verdict {
+        let Some(answers) = answers else { return Verdict::Asking("the answers of the other members") };
         let former = self.old_view.as_ref().and_then(|v| v.leader.as_ref()).map(|l| l.name.clone());
         healthiest(me, &answers, former.as_ref())
     }
@@ -216,19 +220,19 @@ impl Ha {
         if request.leader.as_ref() == Some(self.me()) {
             return Some(self.take_back());
         }
-        let me = match self.fresh_standing() {
-            Some(me) => me,
-            None => return Some(Verdict::Asking("a look at our own server")),
-        };
         let former = request.leader.clone();
         let names = self.peer_names(|m| !m.data.tags().nofailover() && Some(&m.name) != former.as_ref());
-        Some(self.compare_with(me, &names))
+        let answers = self.race_answers(&names);
+        match self.fresh_standing() {
+            Some(me) => Some(self.compare_with(me, answers)),
+            None => Some(Verdict::Asking("a look at our own server")),
+        }
     }
 
     /// I led and was asked to hand over: lead again only when nobody else can.
     fn take_back(&mut self) -> Verdict {
         let names = self.peer_names(|m| !m.data.tags().nofailover());
-        let Some(answers) = self.polled(RoundFor::Race, &names, ANSWERS_VALID) else {
+        let Some(answers) = self.race_answers(&names) else {
             return Verdict::Asking("the answers of the other members");
         };
         let waited = self.unlocked_since.is_some_and(|t| self.now.boot.since(t) > self.settings.ttl);
@@ -299,7 +303,7 @@ impl Ha {
         self.role = super::machine::Role::Replica;
         if op.failed_in_script() {
             self.no_race_until = self.now.boot + self.settings.ttl;
-        } else if op.took_part_in_promotion() {
+        } else if op.took_part_in_promotion() && !op.refused {
             // Whether it took effect is unknown: what may have become writable is closed first.
             let steps = self.closing_steps(false).into_iter().chain([Step::Release]);
             self.begin_op(Op::new(Kind::Close, "the promotion failed", steps));

@@ -165,7 +165,7 @@ impl Ha {
     pub(super) fn compared(&mut self, outcome: Outcome) {
         match outcome {
             Ok(Yield::Lineage(lineage)) => self.divergence.theirs = Some(lineage),
-            Ok(_) => {}
+            Ok(_) => self.compare_again(),
             Err(failure) => {
                 if self.failures.compare == 0 {
                     let text = format!("the leader's timeline and history could not be read: {failure}");

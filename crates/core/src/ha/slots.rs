@@ -22,6 +22,9 @@ impl Ha {
         if !self.settings.use_slots || self.op.is_some() || self.cluster().is_none_or(|c| c.config.is_none()) {
             return;
         }
+        if self.server.as_ref().is_none_or(|s| s.looked_at <= self.slots_changed_at) {
+            return;
+        }
         let Some(row) = self.row().cloned() else { return };
         let plan = self.slot_plan(&row);
         if plan.is_empty() {
