@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// While every connection is busy and the bound is reached, how often an idle one is looked for.
+/// While the bound is reached, how often an idle connection is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A connection counts as idle from here on: its request may be on its way.
+const IDLE_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) struct Connections {
     free: Arc<Semaphore>,
@@ -19,18 +21,16 @@ pub(super) struct Connections {
 }
 
 /// One connection's state, shared with whoever may close it.
-#[derive(Default)]
 struct State {
     close: AtomicBool,
     told: Notify,
     activity: Mutex<Activity>,
 }
 
-#[derive(Default)]
 struct Activity {
     requests: usize,
-    /// Increases with each end of a request: the smallest has idled longest.
-    idle_order: u64,
+    /// The end of the last request, or the beginning.
+    idle_since: Instant,
     /// The end of the request's time.
     ends: Option<Instant>,
 }
@@ -62,8 +62,7 @@ impl Connections {
             }
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let state = Arc::new(State::default());
-        state.activity().idle_order = id;
+        let state = Arc::new(State::new());
         Slot { id, state, open: self.open.clone(), _permit: permit }.registered()
     }
 
@@ -73,13 +72,12 @@ impl Connections {
         if open.len() <= self.max {
             return;
         }
-        let newest = open.keys().next_back().copied();
-        let idle = |(id, state): (&u64, &Arc<State>)| {
+        let idle = |state: &Arc<State>| {
             let activity = state.activity();
-            let free = activity.requests == 0 && Some(*id) != newest && !state.close.load(Ordering::Relaxed);
-            free.then(|| (activity.idle_order, state.clone()))
+            let is_idle = activity.requests == 0 && activity.idle_since.elapsed() >= IDLE_AFTER;
+            (is_idle && !state.close.load(Ordering::Relaxed)).then(|| (activity.idle_since, state.clone()))
         };
-        if let Some((_, state)) = open.iter().filter_map(idle).min_by_key(|(order, _)| *order) {
+        if let Some((_, state)) = open.values().filter_map(idle).min_by_key(|(since, _)| *since) {
             state.tell_to_close();
         }
     }
@@ -101,6 +99,11 @@ impl Connections {
 }
 
 impl State {
+    fn new() -> State {
+        let activity = Activity { requests: 0, idle_since: Instant::now(), ends: None };
+        State { close: AtomicBool::new(false), told: Notify::new(), activity: Mutex::new(activity) }
+    }
+
     fn activity(&self) -> MutexGuard<'_, Activity> {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,10 +176,9 @@ impl Drop for Slot {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        static ORDER: AtomicU64 = AtomicU64::new(1 << 32);
         let mut activity = self.0.activity();
         activity.requests -= 1;
-        activity.idle_order = ORDER.fetch_add(1, Ordering::Relaxed);
+        activity.idle_since = Instant::now();
         if activity.requests == 0 {
             activity.ends = None;
         }

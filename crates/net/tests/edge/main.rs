@@ -1,0 +1,5 @@
+//! TLS between real sockets, and the accept loop under clients that behave badly.
+
+mod certificates;
+mod serve;
+mod tls;
