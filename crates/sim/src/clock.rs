@@ -47,12 +47,13 @@ const MILLION: u128 = 1_000_000;
 /// The clocks of one host.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// The boot clock at the world's beginning.
+    /// When the host booted, and what its boot clock showed then.
+    booted_at: Moment,
     pub offset: u64,
     /// Speed in parts per million: 10 000 runs one percent fast.
     pub drift_ppm: i64,
-    /// The wall clock at the boot clock's zero, in microseconds; an operator or NTP may set it.
-    pub wall_offset: i64,
+    /// What the wall clock shows too much, in microseconds; an operator or NTP may set it.
+    pub wall_error: i64,
 }
 
 /// 2026-01-01T00:00:00Z, where the worlds' wall clocks begin.
@@ -61,7 +62,13 @@ pub const EPOCH_MICROS: i64 = 1_767_225_600_000_000;
 impl Clock {
     pub fn new(offset: u64, drift_ppm: i64) -> Clock {
         let drift_ppm = drift_ppm.clamp(-500_000, 500_000);
-        Clock { offset, drift_ppm, wall_offset: EPOCH_MICROS - (offset / 1000) as i64 }
+        Clock { booted_at: Moment(0), offset, drift_ppm, wall_error: 0 }
+    }
+
+    /// The host boots: its boot clock begins anew.
+    pub fn reboot(&mut self, at: Moment) {
+        self.booted_at = at;
+        self.offset = 1_000_000_000;
     }
 
     fn speed(&self) -> u128 {
@@ -69,18 +76,19 @@ impl Clock {
     }
 
     pub fn boot(&self, at: Moment) -> Tick {
-        Tick(self.offset + (u128::from(at.0) * self.speed() / MILLION) as u64)
+        let passed = u128::from(at.0.saturating_sub(self.booted_at.0));
+        Tick(self.offset + (passed * self.speed() / MILLION) as u64)
     }
 
     pub fn now(&self, at: Moment) -> Now {
-        let boot = self.boot(at);
-        Now { boot, wall: Wall(self.wall_offset + (boot.0 / 1000) as i64) }
+        Now { boot: self.boot(at), wall: Wall(EPOCH_MICROS + (at.0 / 1000) as i64 + self.wall_error) }
     }
 
     /// The first true moment at which the boot clock shows `tick` or later.
     pub fn reaches(&self, tick: Tick) -> Moment {
         let passed = u128::from(tick.0.saturating_sub(self.offset));
-        Moment(u64::try_from((passed * MILLION).div_ceil(self.speed())).unwrap_or(u64::MAX))
+        let wait = u64::try_from((passed * MILLION).div_ceil(self.speed())).unwrap_or(u64::MAX);
+        Moment(self.booted_at.0.saturating_add(wait))
     }
 }
 

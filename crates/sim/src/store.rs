@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jogi_core::MemberName;
-use jogi_core::view::{Cluster, Condition, Expect, Key, KeyValue, Revision, Session, Write, Written};
+use jogi_core::view::{Cluster, Condition, Expect, Key, KeyValue, Leader, Revision, Session, Write, Written};
 
 use crate::clock::Moment;
 use crate::rng::Rng;
@@ -52,7 +52,7 @@ pub enum Answer {
     Opened(Session),
     /// The lease was extended; the leader key as the same step saw it.
     Extended {
-        leader: Option<LeaderKey>,
+        leader: Option<Leader>,
     },
     Closed,
     Acquired {
@@ -65,15 +65,6 @@ pub enum Answer {
     SessionGone,
     /// An error of the server; whether something was applied is unknown to the caller.
     Error(String),
-}
-
-/// The leader key as a heartbeat reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderKey {
-    pub name: MemberName,
-    pub session: Option<Session>,
-    pub created: Revision,
-    pub revision: Revision,
 }
 
 /// How the store's servers are.
@@ -235,9 +226,9 @@ impl Store {
         Answer::Extended { leader: if read_leader { self.leader_key() } else { None } }
     }
 
-    fn leader_key(&self) -> Option<LeaderKey> {
+    fn leader_key(&self) -> Option<Leader> {
         let entry = self.keys.get(&Key::Leader.path())?;
-        Some(LeaderKey {
+        Some(Leader {
             name: entry.value.as_str().into(),
             session: entry.lease.map(self::session),
             created: text(entry.created),

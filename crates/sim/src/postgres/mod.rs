@@ -128,8 +128,9 @@ pub struct Postgres {
     pub slow_disk: u32,
     /// Starts end with this message.
     pub fail_starts: Option<String>,
+    /// Counts starts: a client's session belongs to one of them.
+    pub server: u64,
     run: u64,
-    last_pid: u32,
     due: Vec<(Duration, u64, Step)>,
 }
 
@@ -248,8 +249,8 @@ impl Postgres {
             Plan::Fatal(_) => rng.millis(30, 120),
         };
         self.run += 1;
-        self.last_pid += 1;
-        let pid = 1000 + self.last_pid;
+        self.server += 1;
+        let pid = 1000 + u32::try_from(self.server).unwrap_or(u32::MAX - 1000);
         self.running =
             Some(Running { pid, adopted: false, phase: Phase::Recovering, hang: Hang::No, started, pending: None });
         self.later(self.disk(wait), Step::Recovered(plan));

@@ -1,0 +1,499 @@
+//! The end of each effect: what it changed, and its outcome.
+
+use jogi_core::ha::server::DataDir;
+use jogi_core::ha::{
+    Act, Aside, Effect, EffectId, Event, Failure, Generation, Intent, LaunchAs, Lineage, Mode, Outcome, Setup,
+    SlotPlan, Upstream, Yield,
+};
+use jogi_core::{Lsn, Tick, Timeline};
+
+use super::Requester;
+use crate::net::HostId;
+use crate::peers::document_of_reply;
+use crate::postgres::Phase;
+use crate::postgres::data::{Data, Dir, HalfMade, Making};
+use crate::postgres::rewind::{Rewound, copy, rewind, single_user};
+use crate::store;
+use crate::trace::Topic;
+use crate::world::World;
+
+impl World {
+    /// Work that a thread of the agent does is at its end.
+    pub(crate) fn finish_work(&mut self, host: HostId, id: EffectId) {
+        let Some(work) = self.work(host, id) else { return };
+        let act = work.effect.act.clone();
+        if let Some(outcome) = self.carry_out(host, act) {
+            self.done(host, id, outcome);
+        }
+    }
+
+    /// `None`: the agent has ended.
+    fn carry_out(&mut self, host: HostId, act: Act) -> Option<Outcome> {
+        Some(match act {
+            Act::Look => Ok(Yield::Looked(Box::new(self.observe(host)))),
+            Act::Compare { upstream } => self.compare(host, &upstream),
+            Act::FindEndOfWal => self.end_of_wal(host),
+            Act::ReadHistory { timeline } => self.read_history(host, timeline),
+            Act::Intend { intent } => {
+                self.hosts[host].intent = Some(intent);
+                Ok(Yield::Done)
+            }
+            Act::Settle => {
+                self.hosts[host].intent = None;
+                Ok(Yield::Done)
+            }
+            Act::Configure { setup } => self.configure(host, &setup),
+            Act::Reload => self.reload(host),
+            Act::Signal { stop } => self.signal(host, stop),
+            Act::Arm { armed } => self.arm(host, armed),
+            Act::PostBootstrap => self.post_bootstrap(host),
+            Act::PutAside { suffix } => self.put_aside(host, suffix),
+            Act::Checkpoint => {
+                let World { hosts, wal, .. } = self;
+                let result = hosts[host].pg.checkpoint(wal).map(|()| Yield::Done).map_err(Failure::Failed);
+                self.wal_grew(host);
+                result
+            }
+            Act::ResumeReplay => self.when_answering(host, |_| {}),
+            Act::Slots { plan } => self.when_answering(host, |data| change_slots(data, &plan)),
+            Act::Callback { .. } | Act::Cancel { .. } => Ok(Yield::Done),
+            Act::SaveDynamic { config } => {
+                self.hosts[host].dynamic = Some((*config).clone());
+                Ok(Yield::Done)
+            }
+            Act::Reply { request, reply } => {
+                self.deliver_reply(host, request, reply);
+                Ok(Yield::Done)
+            }
+            Act::Exit { code, why } => {
+                self.say(Topic::Decision, host, || format!("agent exits with {code}: {why}"));
+                self.end_agent(host);
+                return None;
+            }
+            other @ (Act::Acquire { .. }
+            | Act::Release { .. }
+            | Act::ReleaseStale { .. }
+            | Act::Load
+            | Act::Write(_)
+            | Act::Ask { .. }
+            | Act::AskFailsafe { .. }
+            | Act::Launch { .. }
+            | Act::Fence { .. }
+            | Act::Promote { .. }
+            | Act::Initdb
+            | Act::Clone { .. }
+            | Act::SingleUser
+            | Act::Rewind { .. }
+            | Act::ArchivePending
+            | Act::Script { .. }) => Err(Failure::Failed(format!("{} is not done by a thread", other.name()))),
+        })
+    }
+
+    fn deliver_reply(&mut self, host: HostId, request: jogi_core::ha::RequestId, reply: jogi_core::ha::Reply) {
+        let requester = self.hosts[host].agent.as_mut().and_then(|a| a.requests.remove(&request));
+        match requester {
+            Some(Requester::Operator) => {
+                self.say(Topic::Reply, host, || format!("answers {} {}", reply.status, reply.text));
+                self.replies.push((host, reply));
+            }
+            Some(Requester::Member { host: asker, incarnation, effect }) => {
+                let position = self.hosts[host].pg.data().map_or(Lsn::INVALID, |d| self.wal.end(d.tip));
+                let document = document_of_reply(&reply, position);
+                self.answer_peer(host, asker, incarnation, effect, Ok(Yield::Answered(document)));
+            }
+            None => {}
+        }
+    }
+
+    fn when_answering(&mut self, host: HostId, change: impl FnOnce(&mut Data)) -> Outcome {
+        let pg = &mut self.hosts[host].pg;
+        if !pg.answers() {
+            return Err(Failure::Failed("the server does not answer".to_owned()));
+        }
+        if let Some(data) = pg.data_mut() {
+            change(data);
+        }
+        Ok(Yield::Done)
+    }
+
+    fn compare(&mut self, host: HostId, upstream: &Upstream) -> Outcome {
+        let source = self.host_of(upstream);
+        let Some(source) = source.filter(|source| self.serves_copies(host, *source)) else {
+            return Err(Failure::Unreachable(format!("cannot connect to PostgreSQL on {}", upstream.host)));
+        };
+        let pg = &self.hosts[source].pg;
+        let Some(data) = pg.data() else { return Err(Failure::Unreachable("no server".to_owned())) };
+        Ok(Yield::Lineage(Lineage {
+            system_identifier: Some(data.system_identifier()),
+            timeline: Some(self.wal.timeline(data.tip)),
+            history: self.wal.history(data.tip),
+            modified: None,
+            in_recovery: Some(pg.phase() != Some(Phase::Primary)),
+            position: self.wal.end(data.tip),
+        }))
+    }
+
+    fn end_of_wal(&mut self, host: HostId) -> Outcome {
+        match self.hosts[host].pg.data() {
+            Some(data) => Ok(Yield::EndOfWal {
+                timeline: self.wal.timeline(data.tip),
+                end: self.wal.end(data.tip),
+                complete: true,
+            }),
+            None => Err(Failure::Failed("there is no data directory to read WAL from".to_owned())),
+        }
+    }
+
+    fn read_history(&mut self, host: HostId, timeline: Timeline) -> Outcome {
+        let data = self.hosts[host].pg.data();
+        match data.and_then(|d| d.histories.get(&timeline)) {
+            Some(history) => Ok(Yield::Lineage(Lineage {
+                timeline: Some(timeline),
+                history: history.clone(),
+                modified: Some("2026-01-01T00:00:00+00:00".to_owned()),
+                ..Lineage::default()
+            })),
+            None => Err(Failure::Failed(format!("pg_wal has no history file of timeline {timeline}"))),
+        }
+    }
+
+    fn configure(&mut self, host: HostId, setup: &Setup) -> Outcome {
+        let phase = self.hosts[host].pg.phase();
+        let name = self.hosts[host].name.clone();
+        let Some(data) = self.hosts[host].pg.data_mut() else {
+            return Err(Failure::Failed("there is no whole data directory to write files into".to_owned()));
+        };
+        let before = (data.standby_signal, data.upstream.clone(), data.slot.clone());
+        let names_before = data.synchronous_standby_names.clone();
+        write_files(data, setup);
+        data.upstream.take_if(|upstream| *upstream == name);
+        let unchanged = before == (data.standby_signal, data.upstream.clone(), data.slot.clone())
+            && names_before == data.synchronous_standby_names;
+        let in_recovery = match phase {
+            None => None,
+            Some(Phase::Primary | Phase::ClosingClients { writable: true }) => Some(false),
+            Some(_) => Some(true),
+        };
+        let restart = in_recovery.is_some_and(|in_recovery| in_recovery != data.standby_signal);
+        Ok(Yield::Configured { restart, unchanged })
+    }
+
+    fn reload(&mut self, host: HostId) -> Outcome {
+        if self.hosts[host].pg.running.is_none() {
+            return Err(Failure::Failed("no server is running".to_owned()));
+        }
+        self.look_at_streams(host);
+        Ok(Yield::Done)
+    }
+
+    fn arm(&mut self, host: HostId, armed: Option<Generation>) -> Outcome {
+        self.start_guard(host);
+        let tick = self.boot(host);
+        let guard = &mut self.hosts[host].guard;
+        guard.armed = armed.is_some();
+        let held = armed.map_or(Ok(()), |generation| guard.hold(generation.0, tick));
+        self.guard_looks(host);
+        held.map(|()| Yield::Done).map_err(Failure::Refused)
+    }
+
+    fn post_bootstrap(&mut self, host: HostId) -> Outcome {
+        let World { hosts, wal, .. } = self;
+        let pg = &mut hosts[host].pg;
+        match pg.phase() {
+            Some(Phase::Primary) if pg.answers() && pg.commit(wal, 400).is_some() => Ok(Yield::Done),
+            Some(_) | None => Err(Failure::Failed("post_bootstrap: the server does not answer".to_owned())),
+        }
+    }
+
+    fn put_aside(&mut self, host: HostId, suffix: Aside) -> Outcome {
+        if !self.hosts[host].pg.is_gone() {
+            let name = self.hosts[host].name.clone();
+            self.checks.fail(self.now, "the data directory is changed under a server", format!("{name}: put-aside"));
+        }
+        self.say(Topic::Server, host, || format!("data directory put aside ({suffix:?})"));
+        let machine = &mut self.hosts[host];
+        let dir = std::mem::take(&mut machine.pg.dir);
+        if !matches!(dir, Dir::Empty) {
+            machine.aside.push(dir);
+        }
+        Ok(Yield::Done)
+    }
+
+    // ---- what programs and the guard do
+
+    /// A program of the agent, or a command to the guard, is at its end.
+    pub fn program_ends(&mut self, host: HostId, incarnation: u64, effect: Effect) {
+        let lives = self.agent_lives(host, incarnation) && self.work(host, effect.id).is_some();
+        let outcome = match &effect.act {
+            // The guard does what it was told, whoever told it.
+            Act::Launch { as_, setup } => Some(self.launch(host, *as_, setup)),
+            Act::Promote { generation } => self.promote(host, *generation),
+            // A program dies with its agent and leaves what it had done so far.
+            Act::Initdb if lives => Some(self.initdb(host)),
+            Act::Clone { source, .. } if lives => Some(self.clone_ends(host, &effect, source.as_ref())),
+            Act::SingleUser if lives => Some(self.single_user(host)),
+            Act::Rewind { source } if lives => Some(self.rewind_ends(host, &effect, source)),
+            Act::ArchivePending => Some(Ok(Yield::Archived { segments: 0 })),
+            Act::Script { .. } => Some(Ok(Yield::Done)),
+            _ => None,
+        };
+        if let Some(outcome) = outcome.filter(|_| lives) {
+            self.send_outcome(host, effect.id, outcome, std::time::Duration::ZERO);
+        }
+    }
+
+    fn launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup) -> Outcome {
+        let tick = self.boot(host);
+        self.start_guard(host);
+        if let Err(refusal) = self.may_launch(host, as_, setup, tick) {
+            return Err(Failure::Refused(refusal));
+        }
+        let name = self.hosts[host].name.clone();
+        if let Dir::HalfMade(half) = &self.hosts[host].pg.dir {
+            let text = format!("{name}: launch {as_:?} on a directory half made by {:?}", half.by);
+            self.checks.fail(self.now, "a half-made directory is started", text);
+        }
+        let started = self.clock_now(host).wall;
+        let World { hosts, wal, rng, .. } = self;
+        let gone = hosts[host].pg.is_gone();
+        if let Some(data) = hosts[host].pg.data_mut().filter(|_| gone) {
+            write_files(data, setup);
+            data.upstream.take_if(|upstream| *upstream == name);
+        }
+        match hosts[host].pg.start(wal, started, rng) {
+            Err(why) => Err(Failure::Failed(why)),
+            Ok(pid) => {
+                hosts[host].guard.launched(as_);
+                self.counts.starts += 1;
+                self.say(Topic::Server, host, || format!("postmaster started as {}", word(as_)));
+                self.settle_postgres(host);
+                self.guard_looks(host);
+                Ok(Yield::Launched { pid })
+            }
+        }
+    }
+
+    fn may_launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup, tick: Tick) -> Result<(), String> {
+        let guard = &mut self.hosts[host].guard;
+        match (as_, &setup.mode) {
+            (LaunchAs::Primary { generation }, _) => {
+                guard.armed = true;
+                guard.permit(generation.0, tick)
+            }
+            (LaunchAs::Standby, Mode::Standby { .. }) | (LaunchAs::Bootstrap, _) => Ok(()),
+            (LaunchAs::Standby, Mode::Primary) => {
+                Err("the guard refuses: a standby without a signal file would come up writable".to_owned())
+            }
+        }
+    }
+
+    fn promote(&mut self, host: HostId, generation: Generation) -> Option<Outcome> {
+        let tick = self.boot(host);
+        let guard = &mut self.hosts[host].guard;
+        if !guard.alive {
+            return Some(Err(Failure::Failed("no guard is running".to_owned())));
+        }
+        guard.armed = true;
+        if let Err(refusal) = guard.permit(generation.0, tick) {
+            return Some(Err(Failure::Refused(refusal)));
+        }
+        let World { hosts, rng, .. } = self;
+        match hosts[host].pg.promote(rng) {
+            Err(why) => Some(Err(Failure::Failed(why))),
+            Ok(news) => {
+                hosts[host].guard.server_is(jogi_core::lease::Server::Primary { generation: Some(generation.0) });
+                self.counts.promotions += 1;
+                self.postgres_news(host, news);
+                self.guard_looks(host);
+                None
+            }
+        }
+    }
+
+    /// Promotions that have come to their end, one way or the other.
+    pub fn promotions_end(&mut self, host: HostId) {
+        let phase = self.hosts[host].pg.phase();
+        let Some(agent) = self.hosts[host].agent.as_ref() else { return };
+        let promoting = agent.works.values().filter(|w| matches!(w.effect.act, Act::Promote { .. }));
+        let ids: Vec<EffectId> = promoting.map(|w| w.effect.id).collect();
+        let outcome = match phase {
+            Some(Phase::Primary) => Ok(Yield::Done),
+            Some(Phase::Standby | Phase::Promoting | Phase::Recovering | Phase::Inconsistent) => return,
+            Some(Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining) | None => {
+                Err(Failure::Failed("the server ended before recovery had".to_owned()))
+            }
+        };
+        for id in ids {
+            self.send_outcome(host, id, outcome.clone(), std::time::Duration::ZERO);
+        }
+    }
+
+    fn initdb(&mut self, host: HostId) -> Outcome {
+        self.counts.bootstraps += 1;
+        let system = 7_400_000_000_000_000_000 + self.rng.range(0, 1_000_000_000_000);
+        let World { hosts, wal, .. } = self;
+        let data = Data::new(system, wal);
+        match &hosts[host].pg.dir {
+            Dir::HalfMade(HalfMade { by: Making::Initdb, .. }) => {
+                hosts[host].pg.dir = Dir::Whole(data);
+                self.systems.insert(system);
+                Ok(Yield::Done)
+            }
+            Dir::Empty | Dir::Whole(_) | Dir::HalfMade(_) => {
+                Err(Failure::Failed("initdb: the directory exists but is not empty".to_owned()))
+            }
+        }
+    }
+
+    /// The source has served from the beginning of the program to its end.
+    fn source_lived(&self, host: HostId, effect: &Effect) -> Option<HostId> {
+        let (source, server) = self.work(host, effect.id)?.began_with?;
+        (self.serves_copies(host, source) && self.hosts[source].pg.server == server).then_some(source)
+    }
+
+    fn clone_ends(&mut self, host: HostId, effect: &Effect, source: Option<&Upstream>) -> Outcome {
+        self.counts.clones += 1;
+        let machine = &mut self.hosts[host];
+        let ours = matches!(&machine.pg.dir, Dir::HalfMade(HalfMade { by: Making::Clone, .. }));
+        if !ours {
+            return Err(Failure::Failed("pg_basebackup: the directory exists but is not empty".to_owned()));
+        }
+        if machine.failing_clones > 0 {
+            machine.failing_clones -= 1;
+            machine.pg.dir = Dir::Empty;
+            return Err(Failure::Failed("pg_basebackup: could not receive data: no space left on device".to_owned()));
+        }
+        let lived = source.and_then(|_| self.source_lived(host, effect));
+        let data = lived.and_then(|source| self.hosts[source].pg.data()).map(|data| copy(data, &self.wal));
+        let half_source = lived.is_some_and(|source| matches!(self.hosts[source].pg.dir, Dir::HalfMade(_)));
+        if half_source {
+            let name = self.hosts[host].name.clone();
+            self.checks.fail(self.now, "a half-made directory is offered", format!("{name} was cloned from one"));
+        }
+        match data {
+            Some(data) => {
+                self.hosts[host].pg.dir = Dir::Whole(data);
+                Ok(Yield::Done)
+            }
+            None => {
+                self.hosts[host].pg.dir = Dir::Empty;
+                Err(Failure::Failed("pg_basebackup: the connection to the source was lost".to_owned()))
+            }
+        }
+    }
+
+    fn single_user(&mut self, host: HostId) -> Outcome {
+        let World { hosts, wal, .. } = self;
+        match hosts[host].pg.data_mut() {
+            Some(data) => single_user(data, wal).map(|()| Yield::Done).map_err(Failure::Failed),
+            None => Err(Failure::Failed("postgres --single: no whole data directory".to_owned())),
+        }
+    }
+
+    fn rewind_ends(&mut self, host: HostId, effect: &Effect, source: &Upstream) -> Outcome {
+        self.counts.rewinds += 1;
+        let Some(from) = self.source_lived(host, effect) else {
+            return Err(Failure::Failed(format!("pg_rewind: could not read from {}", source.host)));
+        };
+        let World { hosts, wal, .. } = self;
+        let target = match &hosts[host].pg.dir {
+            Dir::Whole(data) => data.clone(),
+            Dir::HalfMade(HalfMade { looks_like: Some(data), .. }) => (**data).clone(),
+            Dir::Empty | Dir::HalfMade(_) => {
+                return Err(Failure::Failed("pg_rewind: there is no target data directory".to_owned()));
+            }
+        };
+        let Some(theirs) = hosts[from].pg.data().cloned() else {
+            return Err(Failure::Failed("pg_rewind: the source has no data".to_owned()));
+        };
+        match rewind(&target, &theirs, wal) {
+            Err(why) => {
+                hosts[host].pg.dir = Dir::Whole(target);
+                Err(Failure::Failed(format!("pg_rewind: {why}")))
+            }
+            Ok(Rewound::NotRequired) => {
+                hosts[host].pg.dir = Dir::Whole(target);
+                Ok(Yield::Done)
+            }
+            Ok(Rewound::Done(data)) => {
+                hosts[host].pg.dir = Dir::Whole(*data);
+                self.say(Topic::Server, host, || "data directory rewound".to_owned());
+                Ok(Yield::Done)
+            }
+        }
+    }
+
+    // ---- what the store answers
+
+    pub(crate) fn store_answers_effect(&mut self, host: HostId, id: EffectId, sent: Tick, answer: store::Answer) {
+        if self.work(host, id).is_none() {
+            return;
+        }
+        match answer {
+            store::Answer::Loaded(cluster) => {
+                self.into_core(host, Event::View { cluster, read_at: sent, linearizable: true });
+                self.done(host, id, Ok(Yield::Done));
+            }
+            store::Answer::Wrote(written) => self.done(host, id, Ok(Yield::Wrote(written))),
+            store::Answer::Error(why) => self.done(host, id, Err(Failure::Failed(why))),
+            store::Answer::Opened(_)
+            | store::Answer::Extended { .. }
+            | store::Answer::Closed
+            | store::Answer::Acquired { .. }
+            | store::Answer::Released(_)
+            | store::Answer::Conflict
+            | store::Answer::SessionGone => {
+                self.done(host, id, Err(Failure::Failed("the answer to another question".to_owned())));
+            }
+        }
+    }
+
+    /// What an intent makes of the directory in the eyes of a look.
+    pub(crate) fn dir_as_seen(&self, host: HostId) -> DataDir {
+        let seen = self.hosts[host].pg.dir.seen(&self.wal);
+        let half_made = matches!(self.hosts[host].pg.dir, Dir::HalfMade(_));
+        let untrusted = half_made
+            && match self.hosts[host].intent {
+                Some(Intent::Bootstrap { .. } | Intent::Clone | Intent::PutAside) => true,
+                Some(Intent::Rewind | Intent::SingleUser) | None => false,
+            };
+        match seen {
+            DataDir::Present(_) if untrusted => {
+                DataDir::Broken("a change of it was begun and has not been completed".to_owned())
+            }
+            other => other,
+        }
+    }
+}
+
+fn word(as_: LaunchAs) -> &'static str {
+    match as_ {
+        LaunchAs::Standby => "standby",
+        LaunchAs::Primary { .. } => "primary",
+        LaunchAs::Bootstrap => "new cluster",
+    }
+}
+
+fn write_files(data: &mut Data, setup: &Setup) {
+    match &setup.mode {
+        Mode::Primary => data.standby_signal = false,
+        Mode::Standby { upstream } => {
+            data.standby_signal = true;
+            data.upstream = upstream.as_ref().and_then(|u| u.member.clone());
+            data.slot = upstream.as_ref().and_then(|u| u.slot.clone());
+        }
+    }
+    data.synchronous_standby_names = setup.synchronous_standby_names.clone().unwrap_or_default();
+}
+
+fn change_slots(data: &mut Data, plan: &SlotPlan) {
+    for name in &plan.drop {
+        data.slots.remove(name);
+    }
+    for name in &plan.create {
+        data.slots.entry(name.clone()).or_default();
+    }
+    for (name, to) in &plan.advance {
+        data.slots.insert(name.clone(), *to);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a look at the model of our own server finds.
+
+use jogi_core::ha::Server;
+use jogi_core::ha::server::{Receiver, Row, Slot, Walsender};
+
+use crate::net::HostId;
+use crate::postgres::{Hang, Phase};
+use crate::world::World;
+
+impl World {
+    pub(crate) fn observe(&self, host: HostId) -> Server {
+        let pg = &self.hosts[host].pg;
+        let hung = pg.running.is_some() && pg.hang() == Hang::Everything;
+        let row = pg.answers().then(|| self.row(host)).flatten();
+        Server {
+            data: self.dir_as_seen(host),
+            process: pg.seen(),
+            row,
+            silent: hung.then(|| "the query was not answered within 2 s".to_owned()),
+            looked_at: self.boot(host),
+        }
+    }
+
+    fn row(&self, host: HostId) -> Option<Row> {
+        let pg = &self.hosts[host].pg;
+        let (data, running) = (pg.data()?, pg.running.as_ref()?);
+        let in_recovery = running.phase != Phase::Primary;
+        let end = self.wal.end(data.tip);
+        let zero = jogi_core::Lsn::INVALID;
+        Some(Row {
+            server_version: 150_010,
+            postmaster_start: running.started,
+            in_recovery,
+            timeline: Some(self.wal.timeline(data.tip)),
+            flushed: if in_recovery { zero } else { end },
+            replayed: if in_recovery { end } else { zero },
+            received: if in_recovery && self.streams[host].is_some() { end } else { zero },
+            replayed_at: None,
+            replay_paused: false,
+            receiver: self.receiver(host),
+            replication: self.walsenders(host),
+            slots: self.slots(host),
+            synchronous_standby_names: data.synchronous_standby_names.clone(),
+            synchronous_commit: "on".to_owned(),
+            pending_restart: Default::default(),
+            system_identifier: Some(data.system_identifier()),
+        })
+    }
+
+    fn receiver(&self, host: HostId) -> Option<Receiver> {
+        let stream = self.streams[host].as_ref()?;
+        let data = self.hosts[host].pg.data()?;
+        Some(Receiver {
+            status: "streaming".to_owned(),
+            host: super::address(stream.upstream),
+            port: Some(5432),
+            slot: data.slot.clone(),
+            latest_end: self.wal.end(data.tip),
+        })
+    }
+
+    fn walsenders(&self, host: HostId) -> Vec<Walsender> {
+        let fed = self.streams.iter().enumerate().filter_map(|(standby, s)| Some((standby, s.as_ref()?)));
+        let fed = fed.filter(|(_, stream)| stream.upstream == host);
+        fed.map(|(standby, stream)| {
+            let acked = self.wal.end(stream.acked);
+            Walsender {
+                user: "replicator".to_owned(),
+                application_name: self.hosts[standby].name.0.clone(),
+                client_addr: Some(super::address(standby)),
+                state: "streaming".to_owned(),
+                sync_state: "async".to_owned(),
+                sync_priority: 0,
+                write: acked,
+                flush: acked,
+                replay: acked,
+            }
+        })
+        .collect()
+    }
+
+    fn slots(&self, host: HostId) -> std::collections::BTreeMap<jogi_core::SlotName, Slot> {
+        let Some(data) = self.hosts[host].pg.data() else { return Default::default() };
+        let used = |name: &jogi_core::SlotName| {
+            self.streams.iter().enumerate().any(|(standby, stream)| {
+                stream.as_ref().is_some_and(|s| s.upstream == host)
+                    && self.hosts[standby].pg.data().and_then(|d| d.slot.as_ref()) == Some(name)
+            })
+        };
+        let slot = |(name, at): (&jogi_core::SlotName, &jogi_core::Lsn)| {
+            let slot = Slot { active: used(name), restart: Some(*at), ..Slot::default() };
+            (name.clone(), slot)
+        };
+        data.slots.iter().map(slot).collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! The way to the store and back: requests, their answers, watches, expiry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jogi_core::Tick;
+use jogi_core::ha::EffectId;
+use jogi_core::view::Cluster;
+
+use crate::agent::ToAgent;
+use crate::net::{HostId, Node};
+use crate::store::{Answer, Health, Request};
+use crate::trace::Topic;
+use crate::world::{Happening, World};
+
+/// One request on its way.
+#[derive(Clone, Debug)]
+pub struct StoreCall {
+    pub host: HostId,
+    pub incarnation: u64,
+    pub request: Request,
+    pub for_: Purpose,
+    /// The caller's boot clock when it was sent.
+    pub sent: Tick,
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Effect(EffectId),
+    Keeper(u64),
+    Watch,
+}
+
+/// One agent's watch on the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    pub connected: bool,
+    /// An outage has been reported.
+    pub lost: bool,
+    /// Something was not delivered.
+    pub missed: bool,
+}
+
+/// How often a watch makes sure that its connection lives, and tries again when it does not.
+const WATCH_CHECK: Duration = Duration::from_secs(1);
+const WATCH_TRIES: Duration = Duration::from_secs(1);
+
+impl World {
+    pub fn call_store(&mut self, host: HostId, request: Request, for_: Purpose) {
+        let (incarnation, sent) = (self.hosts[host].incarnation, self.boot(host));
+        if let Some(delay) = self.net.send(Node::Host(host), Node::Store, &mut self.rng) {
+            let call = StoreCall { host, incarnation, request, for_, sent };
+            self.schedule(delay, Happening::StoreArrives(Box::new(call)));
+        }
+    }
+
+    pub fn store_serves(&mut self, call: StoreCall) {
+        let World { store, rng, now, .. } = self;
+        let answer = store.serve(call.request.clone(), *now, rng);
+        self.schedule_expiry();
+        let StoreCall { host, incarnation, for_, sent, request } = call;
+        self.say(Topic::Store, host, || format!("store: {request:?} -> {answer:?}"));
+        let Some(answer) = answer else { return };
+        if let Some(delay) = self.net.send(Node::Store, Node::Host(host), &mut self.rng) {
+            let what = ToAgent::StoreAnswered { for_, sent, answer: Box::new(answer) };
+            self.schedule(delay, Happening::Agent { host, incarnation, what });
+        }
+    }
+
+    pub fn schedule_expiry(&mut self) {
+        let Some(at) = self.store.next_expiry() else { return };
+        if self.expiry_at.is_none_or(|scheduled| at < scheduled) {
+            self.expiry_at = Some(at);
+            self.schedule_at(at, Happening::StoreExpiry);
+        }
+    }
+
+    /// Tells the watchers when the store has changed since they were told last.
+    pub fn store_changed(&mut self) {
+        if self.store.revision() == self.watched_revision {
+            return;
+        }
+        self.watched_revision = self.store.revision();
+        let leader = self.store.leader().map(str::to_owned);
+        if leader != self.last_leader {
+            self.announce(Topic::Lock, || match &leader {
+                Some(name) => format!("the leader key is {name}'s"),
+                None => "the leader key is gone".to_owned(),
+            });
+            self.last_leader = leader;
+        }
+        let view = self.store.view();
+        for host in 0..self.hosts.len() {
+            self.notify(host, view.clone());
+        }
+    }
+
+    fn notify(&mut self, host: HostId, view: Arc<Cluster>) {
+        let incarnation = self.hosts[host].incarnation;
+        let Some(agent) = self.hosts[host].agent.as_mut().filter(|a| a.watch.connected) else { return };
+        let delay = match self.store.health {
+            Health::Well => self.net.send(Node::Store, Node::Host(host), &mut self.rng),
+            Health::Down | Health::Failing(_) | Health::AppliesAndFails(_) => None,
+        };
+        match delay {
+            None => agent.watch.missed = true,
+            Some(delay) => {
+                // One stream: a later change never overtakes an earlier one.
+                let at = (self.now + delay + agent.watch_delay).max(agent.last_watch_arrival);
+                agent.last_watch_arrival = at;
+                self.schedule_at(at, Happening::Agent { host, incarnation, what: ToAgent::Watched(view) });
+            }
+        }
+    }
+
+    /// The watch of this agent looks after its connection.
+    pub fn check_watch(&mut self, host: HostId) {
+        let incarnation = self.hosts[host].incarnation;
+        let open = self.net.connected(Node::Host(host), Node::Store) && self.store.health == Health::Well;
+        let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+        let mut watch = agent.watch;
+        let mut wait = WATCH_CHECK;
+        if watch.connected && open && watch.missed {
+            watch.missed = false;
+            let view = self.store.view();
+            agent.watch = watch;
+            self.notify(host, view);
+        } else if watch.connected && !open {
+            watch = Watch { connected: false, lost: true, missed: false };
+            agent.watch = watch;
+            let what = ToAgent::Core(Box::new(jogi_core::ha::Event::StoreLost(
+                "the watch broke: no answer from the store".to_owned(),
+            )));
+            self.schedule(Duration::ZERO, Happening::Agent { host, incarnation, what });
+        } else if !watch.connected {
+            wait = WATCH_TRIES;
+            self.call_store(host, Request::Load, Purpose::Watch);
+        }
+        self.schedule(wait, Happening::Agent { host, incarnation, what: ToAgent::CheckWatch });
+    }
+
+    /// The answer to the watch's own reading.
+    pub fn watch_read(&mut self, host: HostId, sent: Tick, answer: Answer) {
+        let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+        match answer {
+            Answer::Loaded(cluster) => {
+                agent.watch = Watch { connected: true, lost: false, missed: self.store.view() != cluster };
+                let event = jogi_core::ha::Event::View { cluster, read_at: sent, linearizable: false };
+                self.into_core(host, event);
+            }
+            Answer::Error(why) if !agent.watch.lost => {
+                agent.watch.lost = true;
+                self.into_core(host, jogi_core::ha::Event::StoreLost(why));
+            }
+            Answer::Error(_)
+            | Answer::Opened(_)
+            | Answer::Extended { .. }
+            | Answer::Closed
+            | Answer::Acquired { .. }
+            | Answer::Released(_)
+            | Answer::Wrote(_)
+            | Answer::Conflict
+            | Answer::SessionGone => {}
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What can be done to a herd: failures of every part, and what an operator does in the middle of them.
+
+use std::time::Duration;
+
+use jogi_core::ha::Request;
+use jogi_core::view::Key;
+use serde_json::Value;
+
+use crate::agent::Stall;
+use crate::net::{HostId, Node};
+use crate::postgres::{Hang, StuckBackend};
+use crate::store::Health;
+use crate::trace::Topic;
+use crate::world::{Happening, World};
+
+/// One fault or act of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The host loses power.
+    CrashHost(HostId),
+    /// It comes back, its agent started by the service manager.
+    BootHost(HostId),
+    /// It comes back and something else starts PostgreSQL before the agent.
+    BootHostWithPostgres(HostId),
+    /// No traffic with the store or other members; clients still reach it.
+    Isolate(HostId),
+    CutStore(HostId),
+    CutPeers(HostId, HostId),
+    /// Messages of the first no longer reach the second.
+    CutOneWay(Node, Node),
+    HealNetwork,
+    LoseMessages {
+        one_in: u64,
+    },
+    KillPostmaster(HostId),
+    /// SIGSTOP to the postmaster alone.
+    StopPostmaster(HostId),
+    /// SIGSTOP to every process of the server.
+    HangServer(HostId),
+    ContinueServer(HostId),
+    StickBackend(HostId, StuckBackend),
+    FreeBackend(HostId),
+    KillAgent(HostId),
+    FreezeAgent(HostId),
+    StallCore(HostId),
+    ThawAgent(HostId),
+    /// Agent and guard at the same instant.
+    KillTree(HostId),
+    KillGuard(HostId),
+    StartAgent(HostId),
+    StoreDown,
+    StoreUp,
+    StoreSlow(Duration),
+    StoreFails(String),
+    StoreAppliesAndFails(String),
+    StoreChangesLeader,
+    DelayWatch(HostId, Duration),
+    DelayReplication(Duration),
+    FailClones(HostId, u32),
+    FailStarts(HostId, Option<String>),
+    SlowDisk(HostId, u32),
+    StepWallClock(HostId, i64),
+    DeleteLeaderKey,
+    Ask(HostId, Request),
+    /// Merged into the store's `config`, as the control tool does.
+    Patch(Value),
+}
+
+impl World {
+    pub fn inflict(&mut self, fault: Fault) {
+        self.counts.faults += 1;
+        let text = self.describe(&fault);
+        self.announce(Topic::Fault, || text);
+        match fault {
+            Fault::CrashHost(host) => self.crash(host),
+            Fault::BootHost(host) => self.boot_host(host),
+            Fault::BootHostWithPostgres(host) => self.boot_with_postgres(host),
+            Fault::Isolate(host) => {
+                self.net.cut(Node::Host(host), Node::Store);
+                for other in 0..self.hosts.len() {
+                    self.net.cut(Node::Host(host), Node::Host(other));
+                }
+            }
+            Fault::CutStore(host) => self.net.cut(Node::Host(host), Node::Store),
+            Fault::CutPeers(a, b) => self.net.cut(Node::Host(a), Node::Host(b)),
+            Fault::CutOneWay(from, to) => self.net.cut_one_way(from, to),
+            Fault::HealNetwork => self.net.heal_all(),
+            Fault::LoseMessages { one_in } => self.net.loss_one_in = one_in,
+            Fault::KillPostmaster(host) => {
+                let World { hosts, rng, .. } = self;
+                let news = hosts[host].pg.kill_postmaster(rng);
+                self.postgres_news(host, news);
+            }
+            Fault::StopPostmaster(host) => self.hosts[host].pg.hang_now(Hang::Postmaster),
+            Fault::HangServer(host) => self.hosts[host].pg.hang_now(Hang::Everything),
+            Fault::ContinueServer(host) => {
+                let World { hosts, rng, .. } = self;
+                let news = hosts[host].pg.go_on(rng);
+                self.postgres_news(host, news);
+            }
+            Fault::StickBackend(host, stuck) => {
+                if self.hosts[host].pg.running.is_some() {
+                    self.hosts[host].pg.stuck_backend = Some(stuck);
+                }
+            }
+            Fault::FreeBackend(host) => self.hosts[host].pg.stuck_backend = None,
+            Fault::KillAgent(host) => self.end_agent(host),
+            Fault::FreezeAgent(host) => self.stall_agent(host, Stall::Everything),
+            Fault::StallCore(host) => self.stall_agent(host, Stall::Core),
+            Fault::ThawAgent(host) => self.stall_agent(host, Stall::No),
+            Fault::KillTree(host) => {
+                self.kill_guard(host);
+                self.end_agent(host);
+            }
+            Fault::KillGuard(host) => self.kill_guard(host),
+            Fault::StartAgent(host) => self.start_agent(host),
+            Fault::StoreDown => self.store.health = Health::Down,
+            Fault::StoreUp => {
+                self.store.health = Health::Well;
+                self.net.store_delay = Duration::ZERO;
+            }
+            Fault::StoreSlow(delay) => self.net.store_delay = delay,
+            Fault::StoreFails(error) => self.store.health = Health::Failing(error),
+            Fault::StoreAppliesAndFails(error) => self.store.health = Health::AppliesAndFails(error),
+            Fault::StoreChangesLeader => {
+                let now = self.now;
+                self.store.change_leader(now);
+            }
+            Fault::DelayWatch(host, delay) => {
+                if let Some(agent) = self.hosts[host].agent.as_mut() {
+                    agent.watch_delay = delay;
+                }
+            }
+            Fault::DelayReplication(delay) => self.replication_delay = delay,
+            Fault::FailClones(host, times) => self.hosts[host].failing_clones = times,
+            Fault::FailStarts(host, why) => self.hosts[host].pg.fail_starts = why,
+            Fault::SlowDisk(host, factor) => self.hosts[host].pg.slow_disk = factor,
+            Fault::StepWallClock(host, micros) => self.hosts[host].clock.wall_error += micros,
+            Fault::DeleteLeaderKey => {
+                self.store.force(&Key::Leader, None);
+                self.checks.be_lenient(self.now + Duration::from_secs(60));
+            }
+            Fault::Ask(host, request) => {
+                self.ask_agent(host, request);
+            }
+            Fault::Patch(changes) => self.patch_config(&changes),
+        }
+    }
+
+    fn describe(&self, fault: &Fault) -> String {
+        let mut text = format!("{fault:?}");
+        for (host, machine) in self.hosts.iter().enumerate() {
+            text = text.replace(&format!("Host({host})"), machine.name.as_str());
+            text = text.replace(&format!("({host})"), &format!("({})", machine.name));
+            text = text.replace(&format!("({host}, "), &format!("({}, ", machine.name));
+        }
+        format!("*** {text}")
+    }
+
+    fn crash(&mut self, host: HostId) {
+        let machine = &mut self.hosts[host];
+        machine.powered = false;
+        machine.pg.power_off();
+        machine.agent = None;
+        machine.incarnation += 1;
+        machine.guard = crate::guard::Guard::default();
+        machine.stray = false;
+        self.look_at_streams(host);
+    }
+
+    fn boot_host(&mut self, host: HostId) {
+        if self.hosts[host].powered {
+            return;
+        }
+        let now = self.now;
+        self.hosts[host].powered = true;
+        self.hosts[host].clock.reboot(now);
+        let wait = self.rng.millis(500, 2000);
+        self.schedule(wait, Happening::AgentStarts { host });
+    }
+
+    fn boot_with_postgres(&mut self, host: HostId) {
+        self.boot_host(host);
+        let started = self.clock_now(host).wall;
+        let World { hosts, wal, rng, .. } = self;
+        if hosts[host].pg.start(wal, started, rng).is_ok() {
+            hosts[host].stray = true;
+        }
+        self.settle_postgres(host);
+    }
+
+    /// What the control tool does to the configuration: null removes, objects merge.
+    pub fn patch_config(&mut self, changes: &Value) {
+        let before = self.store.value(&Key::Config).and_then(|text| serde_json::from_str(text).ok());
+        let mut config: Value = before.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        merge(&mut config, changes);
+        self.store.force(&Key::Config, Some(config.to_string()));
+    }
+}
+
+fn merge(into: &mut Value, changes: &Value) {
+    let (Value::Object(into), Value::Object(changes)) = (into, changes) else { return };
+    for (key, value) in changes {
+        match value {
+            Value::Null => {
+                into.remove(key);
+            }
+            Value::Object(_) if into.get(key).is_some_and(Value::is_object) => {
+                if let Some(inner) = into.get_mut(key) {
+                    merge(inner, value);
+                }
+            }
+            other => {
+                into.insert(key.clone(), other.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The guard of one host: the postmaster's parent, with the page that the lease keeper writes.
+//!
+//! The verdicts are the guard's own ([`jogi_core::lease::Custody`]); only signals and processes are modelled. It is a
+//! process of its own: it goes on while the agent is killed or frozen. When it is killed, the parent-death signal
+//! shuts a postmaster down that is its child, and an adopted one lives on.
+
+use jogi_core::Tick;
+use jogi_core::ha::{GuardNews, LaunchAs};
+use jogi_core::lease::keeper::Page;
+use jogi_core::lease::{Custody, Lease, Server, Verdict};
+
+use crate::net::HostId;
+use crate::postgres::Phase;
+use crate::trace::Topic;
+use crate::world::{Happening, World};
+
+/// One host's guard and the page that it shares with the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    pub alive: bool,
+    /// The lease as the keeper last published it; outlives agent and guard.
+    pub page: Option<Page>,
+    pub armed: bool,
+    custody: Custody,
+    killing: bool,
+    pub closed_at_soft: u64,
+    pub killed_at_hard: u64,
+}
+
+impl Guard {
+    pub fn lease(&self) -> Lease {
+        Lease {
+            generation: self.page.as_ref().map_or(0, |p| p.generation.0),
+            deadlines: self.page.as_ref().map(|p| p.deadlines).unwrap_or_default(),
+            armed: self.armed,
+        }
+    }
+
+    /// May a server be made writable under `generation` now?
+    pub fn permit(&self, generation: u64, now: Tick) -> Result<(), String> {
+        Custody::permit(&self.lease(), generation, now).map_err(|refusal| format!("the guard refuses: {refusal:?}"))
+    }
+
+    /// Puts the running primary under `generation`.
+    pub fn hold(&mut self, generation: u64, now: Tick) -> Result<(), String> {
+        let lease = self.lease();
+        self.custody.hold(&lease, generation, now).map_err(|refusal| format!("the guard refuses: {refusal:?}"))
+    }
+
+    pub fn server_is(&mut self, server: Server) {
+        self.killing &= server != Server::None;
+        self.custody.is(server);
+    }
+
+    pub fn launched(&mut self, as_: LaunchAs) {
+        self.server_is(match as_ {
+            LaunchAs::Standby => Server::Standby,
+            LaunchAs::Primary { generation } => Server::Primary { generation: Some(generation.0) },
+            LaunchAs::Bootstrap => Server::Primary { generation: None },
+        });
+    }
+
+    pub fn condemn(&mut self) {
+        self.custody.condemn();
+    }
+}
+
+/// While it kills, it looks again after so long.
+const KILL_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
+
+impl World {
+    /// The guard looks at page, clock and server, and acts.
+    pub fn guard_looks(&mut self, host: HostId) {
+        let tick = self.boot(host);
+        let guard = &mut self.hosts[host].guard;
+        if !guard.alive {
+            return;
+        }
+        let lease = guard.lease();
+        match guard.custody.look(&lease, tick) {
+            Verdict::Rest => {}
+            Verdict::Wait(until) => self.schedule_guard(host, until),
+            Verdict::FastShutdown => {
+                guard.closed_at_soft += 1;
+                self.say(Topic::Guard, host, || "guard: the lease runs out, fast shutdown".to_owned());
+                let World { hosts, rng, .. } = self;
+                hosts[host].pg.fast(rng);
+                self.settle_postgres(host);
+                self.tell(host, jogi_core::ha::Event::Guard(GuardNews::ClosedAtSoft));
+                self.guard_looks(host);
+            }
+            Verdict::KillAll => self.guard_kills(host, tick),
+        }
+    }
+
+    fn guard_kills(&mut self, host: HostId, tick: Tick) {
+        if !self.hosts[host].guard.killing {
+            self.hosts[host].guard.killing = true;
+            self.hosts[host].guard.killed_at_hard += 1;
+            self.say(Topic::Guard, host, || "guard: kills everything that is left".to_owned());
+            self.tell(host, jogi_core::ha::Event::Guard(GuardNews::KilledAtHard));
+        }
+        let World { hosts, rng, .. } = self;
+        let news = hosts[host].pg.kill_all(rng);
+        self.postgres_news(host, news);
+        if !self.hosts[host].pg.is_gone() {
+            self.schedule_guard(host, tick + KILL_AGAIN);
+        }
+    }
+
+    fn schedule_guard(&mut self, host: HostId, until: Tick) {
+        let at = self.hosts[host].clock.reaches(until);
+        self.schedule_at(at, Happening::Guard { host });
+    }
+
+    /// A guard runs on this host from now on; it takes an already running postmaster under its eyes.
+    pub fn start_guard(&mut self, host: HostId) {
+        let Host { guard, pg, .. } = &mut self.hosts[host];
+        if guard.alive {
+            return;
+        }
+        guard.alive = true;
+        if let Some(running) = pg.running.as_mut() {
+            running.adopted = true;
+            let server = match running.phase {
+                Phase::Primary | Phase::ClosingClients { writable: true } => Server::Primary { generation: None },
+                Phase::Recovering
+                | Phase::Inconsistent
+                | Phase::Standby
+                | Phase::Promoting
+                | Phase::ClosingClients { writable: false }
+                | Phase::WritingCheckpoint
+                | Phase::Draining => Server::Standby,
+            };
+            guard.server_is(server);
+        }
+    }
+
+    /// SIGKILL to the guard.
+    pub fn kill_guard(&mut self, host: HostId) {
+        let World { hosts, rng, .. } = self;
+        let Host { guard, pg, .. } = &mut hosts[host];
+        if !guard.alive {
+            return;
+        }
+        guard.alive = false;
+        guard.armed = false;
+        guard.server_is(Server::None);
+        if pg.running.as_ref().is_some_and(|r| !r.adopted) {
+            pg.immediate(rng);
+        }
+        self.settle_postgres(host);
+        self.tell(host, jogi_core::ha::Event::Guard(GuardNews::Died));
+    }
+}
+
+use crate::world::Host;

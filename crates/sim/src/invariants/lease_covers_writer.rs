@@ -1,0 +1,28 @@
+//! Whoever can commit holds the leader key, truly and at that instant.
+//!
+//! Stronger than the single writer: it fails as soon as another *could* take the lock, not only when one does. It
+//! begins with the first lock of a cluster, since a bootstrap writes before there is one.
+
+use super::Violation;
+use crate::world::World;
+
+#[derive(Clone, Debug, Default)]
+pub struct LeaseCoversWriter {
+    began: bool,
+}
+
+impl LeaseCoversWriter {
+    pub fn check(&mut self, world: &World, lenient: bool) -> Option<Violation> {
+        let leader = world.store.leader();
+        self.began |= leader.is_some();
+        if !self.began || lenient {
+            return None;
+        }
+        let writer = world.hosts.iter().find(|h| h.pg.can_commit() && !h.stray && leader != Some(h.name.as_str()))?;
+        Some(Violation {
+            at: world.now,
+            check: "a member can commit without the leader key",
+            text: format!("{} is writable, the leader key is {}", writer.name, leader.unwrap_or("nobody's")),
+        })
+    }
+}

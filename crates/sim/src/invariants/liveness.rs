@@ -1,0 +1,35 @@
+//! Once faults have ended there is a writable primary, and every member follows it.
+
+use crate::postgres::Phase;
+use crate::world::World;
+
+/// The herd is as it should be: one writable primary that holds the key, everybody else streams from it (or from a
+/// member that does) and has everything.
+pub fn is_healthy(world: &World) -> bool {
+    why_not(world).is_none()
+}
+
+/// The first thing that is not as it should be.
+pub fn why_not(world: &World) -> Option<String> {
+    let Some(leader) = world.store.leader().and_then(|name| world.host_named(name)) else {
+        return Some("nobody holds the leader key".to_owned());
+    };
+    let primary = &world.hosts[leader];
+    if primary.pg.phase() != Some(Phase::Primary) || !primary.pg.accepts() {
+        return Some(format!("{} holds the leader key and is {:?}", primary.name, primary.pg.phase()));
+    }
+    let Some(tip) = primary.pg.data().map(|d| d.tip) else { return Some("the primary has no data".to_owned()) };
+    for (host, machine) in world.hosts.iter().enumerate().filter(|(host, _)| *host != leader) {
+        if !machine.powered {
+            continue;
+        }
+        if machine.pg.phase() != Some(Phase::Standby) || world.streams[host].is_none() {
+            return Some(format!("{} does not stream: its server is {:?}", machine.name, machine.pg.phase()));
+        }
+        let Some(ours) = machine.pg.data().map(|d| d.tip) else { continue };
+        if !world.wal.contains(tip, ours) {
+            return Some(format!("{} has a log that is not a part of the primary's", machine.name));
+        }
+    }
+    None
+}

@@ -1,0 +1,382 @@
+//! The world: members' hosts, a store, a network and clients in virtual time.
+//!
+//! Everything that happens is a [`Happening`] in one queue ordered by time and then by the order in which it was put
+//! there; everything random comes from one stream. So a seed is a history, to the byte.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use jogi_core::ha::{Effect, Event, Intent};
+use jogi_core::{MemberName, Now, Tick};
+use serde_json::Value;
+
+use crate::agent::{Agent, ToAgent};
+use crate::client::{self, Client};
+use crate::clock::{Clock, Moment};
+use crate::dcs::StoreCall;
+use crate::fault::Fault;
+use crate::guard::Guard;
+use crate::invariants::Checks;
+use crate::net::{HostId, Net};
+use crate::peers::Question;
+use crate::postgres::data::Dir;
+use crate::postgres::{News, Postgres, Step};
+use crate::rng::Rng;
+use crate::store::Store;
+use crate::streams::Stream;
+use crate::trace::{Topic, Trace};
+use crate::wal::{RecordId, Wal};
+
+/// One thing that will happen.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// Something for the agent process; it waits while the agent is frozen.
+    Agent {
+        host: HostId,
+        incarnation: u64,
+        what: ToAgent,
+    },
+    /// A program that the agent started, or the guard at its command, has got to its end.
+    Program {
+        host: HostId,
+        incarnation: u64,
+        effect: Box<Effect>,
+    },
+    Guard {
+        host: HostId,
+    },
+    Postgres {
+        host: HostId,
+        run: u64,
+        step: Step,
+    },
+    StoreArrives(Box<StoreCall>),
+    StoreExpiry,
+    StreamArrives {
+        standby: HostId,
+        connection: u64,
+        tip: RecordId,
+    },
+    StreamAcked {
+        standby: HostId,
+        connection: u64,
+        tip: RecordId,
+    },
+    StreamRetry {
+        standby: HostId,
+    },
+    /// A request to another member's API arrives.
+    PeerArrives(Box<Question>),
+    Client {
+        client: usize,
+        step: client::Step,
+    },
+    /// The service manager starts the agent.
+    AgentStarts {
+        host: HostId,
+    },
+    Fault(Fault),
+}
+
+struct Scheduled {
+    at: Moment,
+    sequence: u64,
+    what: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// A host with one member.
+#[derive(Debug)]
+pub struct Host {
+    pub name: MemberName,
+    pub clock: Clock,
+    pub powered: bool,
+    pub pg: Postgres,
+    pub guard: Guard,
+    pub agent: Option<Agent>,
+    /// Counts starts of the agent.
+    pub incarnation: u64,
+    /// What lies in the run directory beside the guard's page.
+    pub intent: Option<Intent>,
+    pub dynamic: Option<Value>,
+    /// Data directories put aside.
+    pub aside: Vec<Dir>,
+    /// The service manager starts an agent that has ended again after so long.
+    pub restarts_after: Option<Duration>,
+    /// PostgreSQL was started by somebody else: writable without a lease until the agent ends it.
+    pub stray: bool,
+    pub tags: Value,
+    /// The next clones end with this error after half of their time.
+    pub failing_clones: u32,
+}
+
+/// What a herd is made of.
+#[derive(Clone, Debug)]
+pub struct Herd {
+    pub members: Vec<String>,
+    /// `bootstrap.dcs` of every member.
+    pub dynamic: Value,
+    pub seed: u64,
+}
+
+/// How often things happened: a report with a zero in it has tested less than it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub effects: u64,
+    pub promotions: u64,
+    pub starts: u64,
+    pub clones: u64,
+    pub rewinds: u64,
+    pub bootstraps: u64,
+    pub faults: u64,
+    pub stuck: u64,
+}
+
+pub struct World {
+    pub now: Moment,
+    pub rng: Rng,
+    pub net: Net,
+    pub store: Store,
+    pub wal: Wal,
+    pub hosts: Vec<Host>,
+    pub clients: Vec<Client>,
+    pub streams: Vec<Option<Stream>>,
+    pub stream_retry: Vec<bool>,
+    pub connections: u64,
+    /// Added to every message of WAL.
+    pub replication_delay: Duration,
+    pub trace: Trace,
+    pub checks: Checks,
+    pub counts: Counts,
+    pub commits: u64,
+    pub herd: Herd,
+    /// System identifiers that initdb made.
+    pub systems: BTreeSet<u64>,
+    /// Answers to requests of the operator, in order.
+    pub replies: Vec<(HostId, jogi_core::ha::Reply)>,
+    pub(crate) watched_revision: u64,
+    pub(crate) last_leader: Option<String>,
+    pub(crate) expiry_at: Option<Moment>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+}
+
+impl World {
+    /// A world with nothing in it yet: empty data directories, no agent started.
+    pub fn new(herd: Herd) -> World {
+        let mut rng = Rng::new(herd.seed);
+        let hosts: Vec<Host> = herd.members.iter().map(|name| new_host(name, &mut rng)).collect();
+        World {
+            now: Moment(0),
+            rng,
+            net: Net::default(),
+            store: Store::default(),
+            wal: Wal::default(),
+            streams: vec![None; hosts.len()],
+            stream_retry: vec![false; hosts.len()],
+            hosts,
+            clients: Vec::new(),
+            connections: 0,
+            replication_delay: Duration::ZERO,
+            trace: Trace::default(),
+            checks: Checks::default(),
+            counts: Counts::default(),
+            commits: 0,
+            herd,
+            systems: BTreeSet::new(),
+            replies: Vec::new(),
+            watched_revision: 0,
+            last_leader: None,
+            expiry_at: None,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+        }
+    }
+
+    pub fn host_named(&self, name: &str) -> Option<HostId> {
+        self.hosts.iter().position(|h| h.name.as_str() == name)
+    }
+
+    pub fn clock_now(&self, host: HostId) -> Now {
+        self.hosts[host].clock.now(self.now)
+    }
+
+    pub fn boot(&self, host: HostId) -> Tick {
+        self.hosts[host].clock.boot(self.now)
+    }
+
+    pub fn schedule(&mut self, wait: Duration, what: Happening) {
+        self.schedule_at(self.now + wait, what);
+    }
+
+    pub fn schedule_at(&mut self, at: Moment, what: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, what }));
+    }
+
+    /// Adds a line to the trace, made only when somebody wants it.
+    pub fn say(&mut self, topic: Topic, host: HostId, text: impl FnOnce() -> String) {
+        if self.trace.wants(topic) {
+            let name = self.hosts[host].name.0.clone();
+            self.trace.add(self.now, topic, &name, text());
+        }
+    }
+
+    pub fn announce(&mut self, topic: Topic, text: impl FnOnce() -> String) {
+        if self.trace.wants(topic) {
+            self.trace.add(self.now, topic, "", text());
+        }
+    }
+
+    /// Runs what is due until `until`, and leaves the clock there.
+    pub fn run_until(&mut self, until: Moment) {
+        self.run_while(until, |_| true);
+    }
+
+    /// Runs until `until` while `go_on` holds after each step; true when it stopped holding.
+    pub fn run_while(&mut self, until: Moment, mut go_on: impl FnMut(&World) -> bool) -> bool {
+        while go_on(self) {
+            if self.checks.failed() {
+                return false;
+            }
+            match self.queue.peek() {
+                Some(Reverse(next)) if next.at <= until => {}
+                Some(_) | None => {
+                    self.now = self.now.max(until);
+                    return false;
+                }
+            }
+            self.step();
+        }
+        true
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    /// The next thing happens. False when nothing is left to happen.
+    pub fn step(&mut self) -> bool {
+        let Some(Reverse(next)) = self.queue.pop() else { return false };
+        self.now = next.at;
+        self.dispatch(next.what);
+        self.store_changed();
+        Checks::after_step(self);
+        true
+    }
+
+    fn dispatch(&mut self, what: Happening) {
+        match what {
+            Happening::Agent { host, incarnation, what } => self.agent_hears(host, incarnation, what),
+            Happening::Program { host, incarnation, effect } => self.program_ends(host, incarnation, *effect),
+            Happening::Guard { host } => self.guard_looks(host),
+            Happening::Postgres { host, run, step } => {
+                let World { hosts, wal, rng, .. } = self;
+                let news = hosts[host].pg.step(run, step, wal, rng);
+                self.postgres_news(host, news);
+            }
+            Happening::StoreArrives(call) => self.store_serves(*call),
+            Happening::StoreExpiry => {
+                self.expiry_at = None;
+                self.store.expire(self.now);
+                self.schedule_expiry();
+            }
+            Happening::StreamArrives { standby, connection, tip } => self.stream_arrives(standby, connection, tip),
+            Happening::StreamAcked { standby, connection, tip } => self.stream_acked(standby, connection, tip),
+            Happening::StreamRetry { standby } => self.stream_retries(standby),
+            Happening::PeerArrives(question) => self.peer_answers(*question),
+            Happening::Client { client, step } => self.client_steps(client, step),
+            Happening::AgentStarts { host } => self.start_agent(host),
+            Happening::Fault(fault) => self.inflict(fault),
+        }
+    }
+
+    /// Queues what follows by itself in the host's server.
+    pub fn settle_postgres(&mut self, host: HostId) {
+        for (wait, run, step) in self.hosts[host].pg.take_due() {
+            self.schedule(wait, Happening::Postgres { host, run, step });
+        }
+    }
+
+    /// The server said something: whom it concerns is told.
+    pub fn postgres_news(&mut self, host: HostId, news: Vec<News>) {
+        self.settle_postgres(host);
+        for one in news {
+            match one {
+                News::Exited { pid, status } => {
+                    self.say(Topic::Server, host, || format!("postmaster {status}"));
+                    self.tell(host, Event::PostmasterExited { pid, status });
+                }
+                News::Accepts => self.say(Topic::Server, host, || "server accepts connections".to_owned()),
+                News::Writable => self.server_opened(host),
+                News::Changed => {
+                    self.guard_sees(host);
+                    self.look_at_streams(host);
+                }
+            }
+        }
+        self.promotions_end(host);
+    }
+
+    fn server_opened(&mut self, host: HostId) {
+        let timeline = self.hosts[host].pg.data().map(|d| self.wal.timeline(d.tip).0).unwrap_or_default();
+        self.say(Topic::Server, host, || format!("server is writable on timeline {timeline}"));
+    }
+
+    fn guard_sees(&mut self, host: HostId) {
+        if self.hosts[host].pg.is_gone() {
+            self.hosts[host].stray = false;
+            self.hosts[host].guard.server_is(jogi_core::lease::Server::None);
+            self.fences_end(host);
+        }
+    }
+
+    /// An event for the host's agent, if there is one.
+    pub fn tell(&mut self, host: HostId, event: Event) {
+        let incarnation = self.hosts[host].incarnation;
+        if self.hosts[host].agent.is_some() {
+            let what = ToAgent::Core(Box::new(event));
+            self.schedule(Duration::ZERO, Happening::Agent { host, incarnation, what });
+        }
+    }
+}
+
+fn new_host(name: &str, rng: &mut Rng) -> Host {
+    let offset = rng.range(1, 5_000_000_000_000);
+    Host {
+        name: name.into(),
+        clock: Clock::new(offset, 0),
+        powered: true,
+        pg: Postgres::default(),
+        guard: Guard::default(),
+        agent: None,
+        incarnation: 0,
+        intent: None,
+        dynamic: None,
+        aside: Vec::new(),
+        restarts_after: None,
+        stray: false,
+        tags: Value::Object(serde_json::Map::new()),
+        failing_clones: 0,
+    }
+}
