@@ -245,7 +245,7 @@ impl Ha {
     pub(super) fn system_identifier(&self) -> Option<String> {
         match &self.server.as_ref()?.data {
             DataDir::Present(control) => Some(control.system_identifier.clone()),
-            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => self.row()?.system_identifier.clone(),
         }
     }
 

@@ -743,7 +743,7 @@ impl Ha {
 
     /// Issues an effect unless its lane is taken.
     pub(super) fn issue(&mut self, lane: Lane, act: Act, deadline: Duration, purpose: Purpose) -> Option<EffectId> {
-        if self.lanes.contains_key(&lane) {
+        if self.exited || self.lanes.contains_key(&lane) {
             return None;
         }
         self.last_id += 1;

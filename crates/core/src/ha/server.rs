@@ -26,7 +26,8 @@ pub enum DataDir {
     Empty,
     /// Cannot be entered or read; the text says why and what to do.
     Unusable(String),
-    /// Something is in it that is not (yet) a cluster: an intent stands, or `pg_control` cannot be read.
+    /// Something is in it that is no cluster: `pg_control` cannot be read. (An intent that stands is not the
+    /// look's business: the core knows it.)
     Broken(String),
     Present(Control),
 }
