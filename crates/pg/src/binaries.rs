@@ -95,8 +95,7 @@ fn version_of(program: &Path) -> Result<u32, BinariesError> {
 
 fn output(program: &Path, option: &str) -> Result<String, BinariesError> {
     let broken = |cause: String| BinariesError::Broken { program: program.to_owned(), cause };
-    let output =
-        Command::new(program).arg(option).stdin(Stdio::null()).output().map_err(|e| broken(e.to_string()))?;
+    let output = Command::new(program).arg(option).stdin(Stdio::null()).output().map_err(|e| broken(e.to_string()))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(broken(format!("{option} ended with {}: {}", output.status, stderr.trim())));

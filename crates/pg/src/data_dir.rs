@@ -300,10 +300,8 @@ fn older_copies(data_dir: &Path) -> Vec<PathBuf> {
         name.strip_prefix(&prefix).is_some_and(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit()))
     };
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_copy))
-        .map(|entry| entry.path())
-        .collect();
+    let mut found: Vec<PathBuf> =
+        entries.filter(|entry| entry.file_name().to_str().is_some_and(is_copy)).map(|entry| entry.path()).collect();
     found.sort();
     found
 }

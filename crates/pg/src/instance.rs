@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jogi_config::Local;
-use jogi_config::postgres::{Effective, effective_postgresql};
+use jogi_config::postgres::{DescribeConfig, Effective, effective_postgresql};
 use serde_json::Value;
 
 use crate::binaries::Binaries;
@@ -35,6 +35,13 @@ impl Instance {
             true => self.clone(),
             false => Instance::new(self.local.clone(), dynamic, self.binaries.clone()),
         }
+    }
+
+    /// Made from the same values (not merely equal ones): cheap.
+    pub fn is_same_configuration(&self, other: &Instance) -> bool {
+        Arc::ptr_eq(&self.local, &other.local)
+            && Arc::ptr_eq(&self.effective, &other.effective)
+            && Arc::ptr_eq(&self.binaries, &other.binaries)
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -66,6 +73,11 @@ impl Instance {
             Some(major) if major != self.binaries.version / 10_000 => major * 10_000,
             Some(_) | None => self.binaries.version,
         }
+    }
+
+    /// The parameters that the installed `postgres` knows, when the data directory is of its version.
+    pub fn known(&self) -> Option<&DescribeConfig> {
+        (self.version() == self.binaries.version).then_some(&self.binaries.known)
     }
 }
 

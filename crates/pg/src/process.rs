@@ -1,11 +1,17 @@
 //! Environment and command line of the postmaster.
+//!
+//! What must be equal in the whole herd stands on the command line, where neither `ALTER SYSTEM` nor a file can
+//! change it (configuration 15). The password file is named in `primary_conninfo`, so no secret is here.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use jogi_core::ha::Setup;
+use jogi_core::ha::{Mode, Setup};
 
-use crate::files::FileError;
+use crate::control::{self, Minimums};
+use crate::files::{FileError, parameters};
 use crate::instance::Instance;
 
 /// How to start the postmaster: for the guard, which does it.
@@ -22,11 +28,96 @@ pub struct StartSpec {
 }
 
 /// The command line for `setup`. Blocking: a standby's minimums are read from the control file.
-pub fn start_spec(_instance: &Instance, _setup: &Setup) -> Result<StartSpec, FileError> {
-    todo!()
+pub fn start_spec(instance: &Instance, setup: &Setup) -> Result<StartSpec, FileError> {
+    let mut parameters = parameters(instance, setup);
+    let mut warnings = Vec::new();
+    match &setup.mode {
+        Mode::Primary => {}
+        Mode::Standby { .. } => {
+            let file = control::read_file(instance.data_dir(), Some(&instance.binaries.pg_controldata))?;
+            warnings = parameters.raise_to(&control_lines(&file.minimums)).messages;
+        }
+    }
+    let mut args: Vec<OsString> = vec!["-D".into(), instance.data_dir().into()];
+    let mut config_file = OsString::from("--config-file=");
+    config_file.push(instance.conf_file());
+    args.push(config_file);
+    args.extend(parameters.command_line.iter().map(|(name, value)| format!("--{name}={value}").into()));
+    Ok(StartSpec {
+        program: instance.binaries.postgres.clone(),
+        args,
+        env: postmaster_environment(instance),
+        data_dir: instance.data_dir().to_owned(),
+        warnings,
+    })
 }
 
-/// Our environment without what is the agent's own (`PATRONI_*`, `KUBERNETES_*`, `NOTIFY_SOCKET` …).
+/// The minimums as pg_controldata prints them.
+fn control_lines(minimums: &Minimums) -> BTreeMap<String, String> {
+    let lines = [
+        ("max_connections setting", Some(minimums.max_connections)),
+        ("max_worker_processes setting", Some(minimums.max_worker_processes)),
+        ("max_wal_senders setting", minimums.max_wal_senders),
+        ("max_prepared_xacts setting", Some(minimums.max_prepared_xacts)),
+        ("max_locks_per_xact setting", Some(minimums.max_locks_per_xact)),
+    ];
+    lines.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string()))).collect()
+}
+
+fn postmaster_environment(instance: &Instance) -> Vec<(OsString, OsString)> {
+    let mut env = clean_environment();
+    env.retain(|(name, _)| name != "PG_MALLOC_ARENA_MAX" && name != "PG_GRANDPARENT_PID");
+    if let Some(arenas) = std::env::var_os("PG_MALLOC_ARENA_MAX") {
+        env.retain(|(name, _)| name != "MALLOC_ARENA_MAX");
+        env.push(("MALLOC_ARENA_MAX".into(), arenas));
+    }
+    if let Some(service) = &instance.effective.krbsrvname {
+        env.push(("PGKRBSRVNAME".into(), service.into()));
+    }
+    env
+}
+
+/// Our environment without what is the agent's own (`PATRONI_*`, `KUBERNETES_*`, `NOTIFY_SOCKET` …) and without
+/// what would send a program to another server (`PGHOST` and its like).
 pub fn clean_environment() -> Vec<(OsString, OsString)> {
-    todo!()
+    std::env::vars_os().filter(|(name, _)| !is_private(name.as_bytes())).collect()
+}
+
+fn is_private(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 3] = [b"PATRONI_", b"KUBERNETES_", b"JOGI_"];
+    const NAMES: [&[u8]; 11] = [
+        b"NOTIFY_SOCKET",
+        b"WATCHDOG_USEC",
+        b"WATCHDOG_PID",
+        b"LISTEN_FDS",
+        b"LISTEN_PID",
+        b"PGHOST",
+        b"PGPORT",
+        b"PGUSER",
+        b"PGPASSWORD",
+        b"PGDATABASE",
+        b"PGSERVICE",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_agents_own_is_not_handed_on() {
+        for (name, private) in [
+            ("PATRONI_SUPERUSER_PASSWORD", true),
+            ("KUBERNETES_SERVICE_HOST", true),
+            ("NOTIFY_SOCKET", true),
+            ("PGPASSWORD", true),
+            ("PATH", false),
+            ("LC_ALL", false),
+            ("PGDATA", false),
+            ("AWS_REGION", false),
+        ] {
+            assert_eq!(is_private(name.as_bytes()), private, "{name}");
+        }
+    }
 }

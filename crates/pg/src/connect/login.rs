@@ -44,11 +44,7 @@ async fn send_password(connection: &mut Connection, password: &[u8]) -> Result<(
     connection.send(&message).await
 }
 
-async fn scram(
-    connection: &mut Connection,
-    target: &Target,
-    offered: &AuthenticationSaslBody,
-) -> Result<(), SqlError> {
+async fn scram(connection: &mut Connection, target: &Target, offered: &AuthenticationSaslBody) -> Result<(), SqlError> {
     let failed = |c: &Connection, e: std::io::Error| c.login_failed(&format!("SCRAM: {e}"));
     let (mechanism, binding) = choose(connection, target, offered)?;
     let mut scram = ScramSha256::new(password(connection, target)?, binding);
@@ -75,8 +71,11 @@ fn choose(
     target: &Target,
     offered: &AuthenticationSaslBody,
 ) -> Result<(&'static str, ChannelBinding), SqlError> {
-    let offered: Vec<String> =
-        offered.mechanisms().map(|m| Ok(m.to_owned())).collect().map_err(|e| connection.login_failed(&e.to_string()))?;
+    let offered: Vec<String> = offered
+        .mechanisms()
+        .map(|m| Ok(m.to_owned()))
+        .collect()
+        .map_err(|e| connection.login_failed(&e.to_string()))?;
     let offers = |name: &str| offered.iter().any(|mechanism| mechanism == name);
     let wish = target.parameter("channel_binding").unwrap_or("prefer");
     let end_point = connection.end_point().filter(|_| wish != "disable");

@@ -96,10 +96,9 @@ impl SqlError {
     pub fn is_answer(&self) -> bool {
         match self {
             SqlError::Rejected { .. } | SqlError::Failed { .. } | SqlError::Login { .. } => true,
-            SqlError::Unreachable { .. }
-            | SqlError::TimedOut { .. }
-            | SqlError::Tls { .. }
-            | SqlError::Lost { .. } => false,
+            SqlError::Unreachable { .. } | SqlError::TimedOut { .. } | SqlError::Tls { .. } | SqlError::Lost { .. } => {
+                false
+            }
         }
     }
 }
@@ -162,8 +161,7 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// Connects and authenticates, all within `within`.
     pub async fn open(target: &Target, within: Duration) -> Result<Connection, SqlError> {
-        let timed_out =
-            || SqlError::TimedOut { server: target.address.to_string(), doing: "connecting", within };
+        let timed_out = || SqlError::TimedOut { server: target.address.to_string(), doing: "connecting", within };
         timeout(within, Connection::open_any(target)).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
@@ -199,12 +197,7 @@ impl Connection {
         }
     }
 
-    async fn start(
-        target: &Target,
-        address: &Address,
-        plan: &Plan,
-        encrypted: bool,
-    ) -> Result<Connection, SqlError> {
+    async fn start(target: &Target, address: &Address, plan: &Plan, encrypted: bool) -> Result<Connection, SqlError> {
         let server = address.to_string();
         let unreachable = |e: io::Error| SqlError::Unreachable { server: server.clone(), cause: e.to_string() };
         let stream = match address {
@@ -352,7 +345,7 @@ impl Connection {
         }
     }
 
-    fn lost(&self, cause: &str) -> SqlError {
+    pub(crate) fn lost(&self, cause: &str) -> SqlError {
         SqlError::Lost { server: self.server.clone(), cause: cause.to_owned() }
     }
 
@@ -403,9 +396,7 @@ async fn send_alone(address: &Address, message: &[u8]) -> io::Result<()> {
         Address::Unix(dir, port) => {
             send_and_wait(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?, message).await
         }
-        Address::Tcp(host, port) => {
-            send_and_wait(TcpStream::connect((host.as_str(), *port)).await?, message).await
-        }
+        Address::Tcp(host, port) => send_and_wait(TcpStream::connect((host.as_str(), *port)).await?, message).await,
     }
 }
 

@@ -1,14 +1,31 @@
 //! One look at our own server: data directory, process, and one query.
+//!
+//! Elections and switchovers wait for it, so it is one prepared statement on a kept connection. A server that
+//! does not answer there is asked again on a fresh one: it is silent only when no query was completed on
+//! either (fault-scenarios F9: a stopped postmaster lets old sessions work on and new ones wait for ever).
+
+mod ground;
+mod query;
+mod running;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jogi_config::postgres::Setting;
-use jogi_core::Tick;
 use jogi_core::ha::Server;
+use jogi_core::ha::server::{Accepting, DataDir, Process, Row};
+use jogi_core::{Tick, Timeline, Wall};
+use tokio::time::Instant;
 
-use crate::connect::{Connection, Purpose, SqlError};
+use crate::connect::{Connection, Purpose, SqlError, Target};
 use crate::instance::Instance;
+use crate::postmaster::Postmaster;
+use crate::replication;
+use ground::Ground;
+use query::Answer;
+pub use running::{Running, running};
+
+/// The part of a look's time that a kept connection gets before a fresh one is tried.
+const KEPT_SHARE: u32 = 2;
 
 /// What the looker cannot see by itself.
 #[derive(Clone, Debug, Default)]
@@ -22,33 +39,182 @@ pub struct Known {
 }
 
 /// Looks at one server again and again; keeps its connection and what does not change in between.
-pub struct Looker {}
+#[derive(Debug)]
+pub struct Looker {
+    purpose: Purpose,
+    kept: Option<Kept>,
+    pending: Option<Pending>,
+    /// The timeline last seen on this start of a standby; it stays true when its wal receiver ends.
+    last_timeline: Option<(Wall, Timeline)>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    connection: Connection,
+    target: Target,
+}
+
+/// What waits for a restart, and what that answer depends on.
+#[derive(Debug)]
+struct Pending {
+    started: Wall,
+    loaded_at: i64,
+    instance: Instance,
+    parameters: BTreeMap<String, (String, String)>,
+}
 
 impl Looker {
-    pub fn new(_purpose: Purpose) -> Looker {
-        todo!()
+    pub fn new(purpose: Purpose) -> Looker {
+        Looker { purpose, kept: None, pending: None, last_timeline: None }
     }
 
     /// Looks, within `within`. Never fails: what could not be seen is said in the result.
-    pub async fn look(&mut self, _instance: &Instance, _known: &Known, _within: Duration) -> Server {
-        todo!()
+    pub async fn look(&mut self, instance: &Instance, known: &Known, within: Duration) -> Server {
+        let Ground { data, process, postmaster } = survey(instance, known).await;
+        let mut server = Server { data, process, row: None, silent: None, looked_at: known.looked_at };
+        let Some(postmaster) = postmaster else {
+            self.kept = None;
+            return server;
+        };
+        let (row, accepting, silent) = match self.ask(instance, within).await {
+            Ok(row) => (Some(row), Accepting::Yes, None),
+            Err(error) => (None, accepting(&error, &postmaster), Some(error.to_string())),
+        };
+        if let Process::Running { accepting: seen, .. } = &mut server.process {
+            *seen = accepting;
+        }
+        server.row = row.map(|row| complete(row, &server.data));
+        server.silent = silent;
+        server
     }
 
     /// Forgets the kept connection (after a restart of the server, or when its address changed).
     pub fn reset(&mut self) {
-        todo!()
+        self.kept = None;
+    }
+
+    async fn ask(&mut self, instance: &Instance, within: Duration) -> Result<Row, SqlError> {
+        let until = Instant::now() + within;
+        let target = instance.local_target(self.purpose);
+        let mut kept = self.kept.take().filter(|kept| kept.target == target);
+        let mut answer = None;
+        if let Some(kept) = &mut kept {
+            answer = execute(&mut kept.connection, within / KEPT_SHARE).await.ok();
+        }
+        let (mut kept, answer) = match (kept, answer) {
+            (Some(kept), Some(answer)) => (kept, answer),
+            (_, _) => {
+                let (connection, answer) = fresh(&target, until).await?;
+                (Kept { connection, target }, answer)
+            }
+        };
+        let row = self.enrich(instance, &mut kept.connection, answer, until).await;
+        self.kept = Some(kept);
+        Ok(row)
+    }
+
+    /// Adds what costs more and seldom changes. What fails here is tried at the next look: the row stands.
+    async fn enrich(
+        &mut self,
+        instance: &Instance,
+        connection: &mut Connection,
+        answer: Answer,
+        until: Instant,
+    ) -> Row {
+        let Answer { mut row, loaded_at } = answer;
+        if !self.pending_is_current(instance, &row, loaded_at) {
+            if let Ok(parameters) = running::pending_restart(instance, connection, left(until)).await {
+                let started = row.postmaster_start;
+                self.pending = Some(Pending { started, loaded_at, instance: instance.clone(), parameters });
+            }
+        }
+        row.pending_restart = self.pending.as_ref().map(|p| p.parameters.clone()).unwrap_or_default();
+        self.find_timeline(instance, &mut row, until).await;
+        row
+    }
+
+    fn pending_is_current(&self, instance: &Instance, row: &Row, loaded_at: i64) -> bool {
+        self.pending.as_ref().is_some_and(|pending| {
+            pending.started == row.postmaster_start
+                && pending.loaded_at == loaded_at
+                && pending.instance.is_same_configuration(instance)
+        })
+    }
+
+    /// A standby without a wal receiver is on the timeline that it was last seen on; one never seen before is
+    /// asked over the replication protocol.
+    async fn find_timeline(&mut self, instance: &Instance, row: &mut Row, until: Instant) {
+        if row.timeline.is_none() {
+            let remembered = self.last_timeline.filter(|(started, _)| *started == row.postmaster_start);
+            row.timeline = match remembered {
+                Some((_, timeline)) => Some(timeline),
+                None => replication::identify(&instance.local_replication_target(), left(until))
+                    .await
+                    .ok()
+                    .map(|identity| identity.timeline),
+            };
+        }
+        self.last_timeline = row.timeline.map(|timeline| (row.postmaster_start, timeline)).filter(|_| row.in_recovery);
     }
 }
 
-/// What a running server has in force.
-#[derive(Clone, Debug, Default)]
-pub struct Running {
-    pub version: u32,
-    pub in_recovery: bool,
-    pub settings: BTreeMap<String, Setting>,
+async fn survey(instance: &Instance, known: &Known) -> Ground {
+    let (on, about) = (instance.clone(), known.clone());
+    let surveyed = tokio::task::spawn_blocking(move || ground::survey(&on, &about)).await;
+    surveyed.unwrap_or_else(|_| Ground {
+        data: DataDir::Unusable("the data directory could not be looked at: an internal error ended the look".into()),
+        process: Process::Leftovers,
+        postmaster: None,
+    })
 }
 
-/// Asks a running server for all its settings.
-pub async fn running(_connection: &mut Connection, _within: Duration) -> Result<Running, SqlError> {
-    todo!()
+async fn fresh(target: &Target, until: Instant) -> Result<(Connection, Answer), SqlError> {
+    let mut connection = Connection::open(target, left(until)).await?;
+    connection.query(&query::prepare(connection.server_version()), left(until)).await?;
+    let answer = execute(&mut connection, left(until)).await?;
+    Ok((connection, answer))
+}
+
+async fn execute(connection: &mut Connection, within: Duration) -> Result<Answer, SqlError> {
+    let rows = connection.query(query::EXECUTE, within).await?;
+    match rows.first() {
+        Some(row) => Ok(query::answer(connection.server_version(), row)),
+        None => Err(connection.lost("the look's query brought no row")),
+    }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
+/// Whether the server takes connections, when no query came through.
+fn accepting(error: &SqlError, postmaster: &Postmaster) -> Accepting {
+    if error.is_not_yet() {
+        return Accepting::NotYet;
+    }
+    if error.is_answer() {
+        // It answers everybody but us: wrong password, no connection left.
+        return Accepting::Yes;
+    }
+    // Before it listens a starting server refuses connections; after that, a refusal is news.
+    match error {
+        SqlError::Unreachable { .. } if !postmaster.says_ready() => Accepting::NotYet,
+        SqlError::Unreachable { .. }
+        | SqlError::TimedOut { .. }
+        | SqlError::Rejected { .. }
+        | SqlError::Login { .. }
+        | SqlError::Tls { .. }
+        | SqlError::Failed { .. }
+        | SqlError::Lost { .. } => Accepting::NoAnswer,
+    }
+}
+
+fn complete(mut row: Row, data: &DataDir) -> Row {
+    if let DataDir::Present(control) = data {
+        row.system_identifier = Some(control.system_identifier.clone());
+        if row.in_recovery && row.timeline.is_none() {
+            row.timeline = Some(control.timeline.max(control.min_recovery_timeline));
+        }
+    }
+    row
 }

@@ -65,12 +65,7 @@ pub fn find_end(data_dir: &Path, budget: Duration) -> Result<EndOfWal, WalError>
 }
 
 /// Walks from the record at `start`, which must be there.
-pub fn end_of_wal(
-    mut reader: Reader,
-    start: Lsn,
-    timeline: Timeline,
-    budget: Duration,
-) -> Result<EndOfWal, NoRecord> {
+pub fn end_of_wal(mut reader: Reader, start: Lsn, timeline: Timeline, budget: Duration) -> Result<EndOfWal, NoRecord> {
     let begun = Instant::now();
     let mut end = reader.read(start)?.end;
     let mut count = 0_u32;
