@@ -6,6 +6,7 @@ mod validate;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -21,17 +22,19 @@ struct Cli {
 enum Command {
     /// The daemon of one member. Also when called as `patroni`.
     Agent(agent::Arguments),
+    /// A herd of members on this machine, with a store of its own, for trying and for development.
+    Up(jogi_up::Options),
 }
 
-fn main() {
+fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|name| name == "guard") {
         jogi_pg::guard::main()
     }
     let Cli { command } = Cli::parse_from(arguments(std::env::args_os().collect()));
-    let code = match command {
+    match command {
         Command::Agent(arguments) => agent::main(arguments),
-    };
-    std::process::exit(code)
+        Command::Up(options) => jogi_up::main(&options),
+    }
 }
 
 /// The arguments as if we had been called by our own name: `patroni X` is `jogi agent X`.
