@@ -13,7 +13,8 @@
 //! - [`dynamic`]: the store's `config` key: merging, path setting, defaults.
 //! - [`postgres`]: PostgreSQL parameters: effective values, validity per version, rendered files.
 //! - [`shell`]: commands split into words.
-//! - [`sample`]: the sample configuration and the checks of `--validate-config`.
+//! - [`sample`]: the sample configuration.
+//! - [`validate`]: the checks of `--validate-config`.
 
 pub mod address;
 pub mod dynamic;
@@ -25,6 +26,7 @@ pub mod python;
 pub mod sample;
 mod secret;
 pub mod shell;
+pub mod validate;
 pub mod yaml;
 
 pub use address::HostPort;

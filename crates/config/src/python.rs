@@ -38,6 +38,11 @@ pub fn is_true(value: &Value) -> bool {
     }
 }
 
+/// Truth, with zero and `false` counting as values that somebody gave.
+pub(crate) fn is_true_or_number(value: &Value) -> bool {
+    value.is_number() || value.is_boolean() || is_true(value)
+}
+
 /// `json.dumps(value)`: spaces after `,` and `:`, everything outside ASCII escaped.
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
