@@ -19,6 +19,7 @@
 //! being answered usefully, including errors of the server that nobody listed. All of them are one path
 //! for the callers: nothing is known to have happened, and nothing is known not to have happened.
 
+mod connect;
 pub mod etcd3;
 mod paths;
 
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use jogi_core::view::{Cluster, Expect, Revision, Session, Write, Written};
 use jogi_core::{MemberName, Tick};
 
+pub use connect::{connect, etcd3_options};
 pub use etcd3::{Etcd3, Etcd3Options};
 pub use paths::base_path;
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::suite::{SOON, TTL, done, eventually, leader, lost, take, view_where, write};
 use jogi_core::view::{Condition, Expect, Key, Write};
 use jogi_dcs::{Acquired, Beat, Dcs, DcsError, Etcd3, Etcd3Options, Freshness};
-use jogi_testkit::etcd::{Etcd, EtcdOptions};
+use jogi_net::tls::ClientTls;
+use jogi_testkit::etcd::{Etcd, EtcdOptions, EtcdTls};
 use jogi_testkit::proxy::{Harm, Proxy};
 use jogi_testkit::require::{Need, can};
 
@@ -344,4 +345,37 @@ async fn a_server_of_another_cluster_is_not_believed() {
     );
     proxy.harm(Harm::None);
     assert!(matches!(dcs.beat(&session, true, SOON).await, Ok(Beat::Extended { leader: Some(_) })));
+}
+
+/// One certificate that is CA, server and client at once, as small set-ups have it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_over_tls_with_one_self_signed_certificate() {
+    need_etcd!();
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("names");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let signer = rcgen::KeyPair::generate().expect("a key");
+    let (cert, key) = (dir.path().join("own.crt"), dir.path().join("own.key"));
+    std::fs::write(&cert, params.self_signed(&signer).expect("signed").pem()).expect("written");
+    std::fs::write(&key, signer.serialize_pem()).expect("written");
+    let tls = EtcdTls { cert: cert.clone(), key: key.clone(), ca: cert.clone(), client_certificates: true };
+    let etcd = Etcd::with(EtcdOptions { tls: Some(tls), ..EtcdOptions::default() });
+
+    let with = |tls: ClientTls| -> Arc<dyn Dcs> {
+        let mut options = Etcd3Options::plain(etcd.urls(), BASE, "a");
+        options.tls = Some(tls);
+        Arc::new(Etcd3::new(options).expect("valid options"))
+    };
+    let ours = ClientTls { ca: Some(cert.clone()), cert: Some(cert.clone()), key: Some(key), ..ClientTls::default() };
+    let dcs = with(ours);
+    let session = dcs.open_session(TTL, SOON).await.expect("a session");
+    let mut watch = dcs.clone().watch();
+    take(&dcs, &session).await;
+    view_where(&mut watch, "the leader", SOON, |c| leader(c) == Some("a")).await;
+
+    let bare = with(ClientTls { ca: Some(cert), ..ClientTls::default() });
+    bare.load(Freshness::Any, ms(1000)).await.expect_err("no certificate shown");
+    let suspicious = with(ClientTls::default());
+    let error = suspicious.load(Freshness::Any, ms(1000)).await.expect_err("nobody vouches for it").to_string();
+    assert!(error.contains("certificate"), "{error}");
 }

@@ -2,7 +2,7 @@
 //! that answers with an error code nobody listed is a store that did not answer).
 
 use std::io::{Read, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -24,43 +24,51 @@ fn serve(status: u16, body: Vec<u8>) -> (String, impl FnOnce()) {
             if stopped.try_recv().is_ok() {
                 return;
             }
-            let Ok(mut stream) = stream else { continue };
-            let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
-            let mut request = [0u8; 16 * 1024];
-            let _ = stream.read(&mut request);
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all(head.as_bytes());
-            let _ = stream.write_all(&body);
+            let Ok(stream) = stream else { continue };
+            let body = body.clone();
+            thread::spawn(move || answer(stream, status, &body));
         }
     });
     let end = move || {
         let _ = stop.send(());
-        let _ = std::net::TcpStream::connect(address);
+        let _ = TcpStream::connect(address);
         let _ = server.join();
     };
     (format!("http://{address}"), end)
 }
 
+fn answer(mut stream: TcpStream, status: u16, body: &[u8]) {
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+    let mut request = [0u8; 16 * 1024];
+    let _ = stream.read(&mut request);
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes());
+    let _ = stream.write_all(body);
+}
+
 async fn every_operation(dcs: &Arc<dyn Dcs>) -> Vec<(&'static str, Duration, Option<DcsError>)> {
     let (session, created) = (Session("77".into()), Revision("5".into()));
     let put = Write::put(Key::Sync, "{}").when(Condition::Unchanged(created.clone()));
-    let mut results = Vec::new();
-    macro_rules! run {
-        ($name:literal, $call:expr) => {{
-            let began = Instant::now();
-            let error = $call.await.err();
-            results.push(($name, began.elapsed(), error));
-        }};
+    macro_rules! timed {
+        ($name:literal, $call:expr) => {
+            async {
+                let began = Instant::now();
+                let error = $call.await.err();
+                ($name, began.elapsed(), error)
+            }
+        };
     }
-    run!("load", dcs.load(Freshness::Linearizable, DEADLINE));
-    run!("open_session", dcs.open_session(Duration::from_secs(30), DEADLINE));
-    run!("beat", dcs.beat(&session, true, DEADLINE));
-    run!("acquire", dcs.acquire(&session, &Expect::free(), DEADLINE));
-    run!("reattach", dcs.reattach(&session, &created, DEADLINE));
-    run!("release", dcs.release(&created, Some("{}"), DEADLINE));
-    run!("write", dcs.write(&put, DEADLINE));
-    run!("remove_cluster", dcs.remove_cluster(DEADLINE));
-    results
+    let (a, b, c, d, e, f, g, h) = tokio::join!(
+        timed!("load", dcs.load(Freshness::Linearizable, DEADLINE)),
+        timed!("open_session", dcs.open_session(Duration::from_secs(30), DEADLINE)),
+        timed!("beat", dcs.beat(&session, true, DEADLINE)),
+        timed!("acquire", dcs.acquire(&session, &Expect::free(), DEADLINE)),
+        timed!("reattach", dcs.reattach(&session, &created, DEADLINE)),
+        timed!("release", dcs.release(&created, Some("{}"), DEADLINE)),
+        timed!("write", dcs.write(&put, DEADLINE)),
+        timed!("remove_cluster", dcs.remove_cluster(DEADLINE)),
+    );
+    vec![a, b, c, d, e, f, g, h]
 }
 
 fn run(status: u16, body: Vec<u8>) -> Vec<(&'static str, Duration, Option<DcsError>)> {
