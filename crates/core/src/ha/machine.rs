@@ -168,6 +168,7 @@ pub(super) struct Failures {
     pub clone: u32,
     pub rewind: u32,
     pub compare: u32,
+    pub compare_at: Tick,
     pub retry_at: Tick,
 }
 

@@ -122,7 +122,12 @@ impl Ha {
             self.failures.compare = 0;
             return None;
         }
-        if self.now.boot < self.failures.retry_at {
+        let member = self.cluster().and_then(|c| c.members.get(&leader));
+        if !member.is_some_and(|m| matches!(m.data.role(), "primary" | "standby_leader")) {
+            // Its member key says when its promotion is over, and wakes us.
+            return held("the end of the leader's promotion");
+        }
+        if self.now.boot < self.failures.compare_at {
             return held("the next comparison");
         }
         let Some(ours) = self.local_end() else { return held("the end of our own WAL") };
@@ -158,8 +163,8 @@ impl Ha {
 
     fn compare_again(&mut self) {
         self.failures.compare += 1;
-        self.failures.retry_at = self.now.boot + COMPARE_AGAIN;
-        self.timers.set(Timer::Retry, self.failures.retry_at);
+        self.failures.compare_at = self.now.boot + COMPARE_AGAIN;
+        self.timers.set(Timer::Retry, self.failures.compare_at);
     }
 
     pub(super) fn compared(&mut self, outcome: Outcome) {
@@ -172,8 +177,8 @@ impl Ha {
                     self.note(NoteLevel::Warning, text);
                 }
                 self.failures.compare += 1;
-                self.failures.retry_at = self.now.boot + Duration::from_secs(1);
-                self.timers.set(Timer::Retry, self.failures.retry_at);
+                self.failures.compare_at = self.now.boot + Duration::from_secs(1);
+                self.timers.set(Timer::Retry, self.failures.compare_at);
             }
         }
     }

@@ -73,7 +73,7 @@ pub fn herd(leader: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
 
 pub fn herd_on(leader: Option<&'static str>, timeline: u32) -> Vec<(&'static str, &'static str)> {
     let b = if timeline == 1 {
-        r#"{"conn_url":"postgres://10.0.0.2:5432/postgres","api_url":"http://10.0.0.2:8008/patroni","state":"running","role":"replica","version":"4.1.5","timeline":1}"#
+        r#"{"conn_url":"postgres://10.0.0.2:5432/postgres","api_url":"http://10.0.0.2:8008/patroni","state":"running","role":"primary","version":"4.1.5","timeline":1}"#
     } else {
         r#"{"conn_url":"postgres://10.0.0.2:5432/postgres","api_url":"http://10.0.0.2:8008/patroni","state":"running","role":"primary","version":"4.1.5","timeline":2}"#
     };
