@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -214,21 +215,21 @@ fn command(program: &Program) -> Command {
 /// The process group of a program, killed when this is dropped before the program has been reaped.
 struct Group {
     id: Option<Pid>,
-    reaped: std::cell::Cell<bool>,
+    reaped: AtomicBool,
 }
 
 impl Group {
     fn of(child: &Child) -> Group {
         let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Group { id, reaped: std::cell::Cell::new(false) }
+        Group { id, reaped: AtomicBool::new(false) }
     }
 
     fn reaped(&self) {
-        self.reaped.set(true);
+        self.reaped.store(true, Ordering::Relaxed);
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(id) = self.id.filter(|_| !self.reaped.get()) {
+        if let Some(id) = self.id.filter(|_| !self.reaped.load(Ordering::Relaxed)) {
             // A group that is gone needs no signal.
             let _ = kill_process_group(id, signal);
         }
