@@ -13,6 +13,7 @@ pub mod local;
 pub mod logging;
 mod notify;
 mod perform;
+pub mod rest;
 mod runtime;
 pub mod source;
 pub mod start;

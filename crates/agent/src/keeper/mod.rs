@@ -11,9 +11,9 @@
 //! It decides nothing: the schedule is the machine's, what to do about a lock the core's.
 
 mod store;
-mod thread;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::io;
 use std::sync::Arc;
@@ -63,9 +63,22 @@ struct Shared {
 }
 
 enum Command {
-    Acquire { expect: Expect, deadline: Tick, reply: Reply },
-    Release { status: Option<String>, deadline: Tick, reply: Reply },
-    ReleaseStale { created: Revision, status: Option<String>, deadline: Tick, reply: Reply },
+    Acquire {
+        expect: Expect,
+        deadline: Tick,
+        reply: Reply,
+    },
+    Release {
+        status: Option<String>,
+        deadline: Tick,
+        reply: Reply,
+    },
+    ReleaseStale {
+        created: Revision,
+        status: Option<String>,
+        deadline: Tick,
+        reply: Reply,
+    },
     Adopt(Adopted),
     /// Answered when everything before it is published.
     Sync(oneshot::Sender<()>),

@@ -14,9 +14,7 @@ pub(super) async fn ask(dcs: Arc<dyn Dcs>, ask: Ask, limit: Duration) -> Answer 
         Ask::Beat { session, read_leader } => dcs.beat(session, *read_leader, limit).await.map(beat),
         Ask::Reattach { session, created } => dcs.reattach(session, created, limit).await.map(acquired),
         Ask::Acquire { session, expect } => dcs.acquire(session, expect, limit).await.map(acquired),
-        Ask::Release { created, status } => {
-            dcs.release(created, status.as_deref(), limit).await.map(Answer::Released)
-        }
+        Ask::Release { created, status } => dcs.release(created, status.as_deref(), limit).await.map(Answer::Released),
     };
     answer.unwrap_or_else(|error: DcsError| Answer::Nothing(error.to_string()))
 }

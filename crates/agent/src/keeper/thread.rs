@@ -276,7 +276,9 @@ async fn landed(flights: &mut BTreeMap<Wire, Flight>) -> (Wire, u64, Answer) {
 
 fn log_change(before: &Lease, after: &Lease) {
     match (&before.lock, &after.lock) {
-        (None, Some(lock)) => info!(generation = lock.generation.0, created = %lock.created.0, "the leader lock is ours"),
+        (None, Some(lock)) => {
+            info!(generation = lock.generation.0, created = %lock.created.0, "the leader lock is ours")
+        }
         (Some(_), None) => match &after.lost {
             Some(why) => warn!("the leader lock is lost: {why}"),
             None => info!("the leader lock is given up"),

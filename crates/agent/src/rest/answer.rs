@@ -1,0 +1,212 @@
+//! Answers in the form of Python's `http.server`, which Patroni's clients know.
+//!
+//! HTTP/1.0, one answer per connection, its end is the end of the connection: no `Content-Length` but on error pages.
+//! `Server`, `Date` and `Content-Type` come first, in this order, then the configured headers.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
+use jogi_config::local::{RestApi, ServerTokens};
+use jogi_config::python;
+use serde_json::Value;
+
+use super::wall;
+use crate::local::VERSION;
+
+/// What a handler answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A status line and nothing else.
+    Bare(u16),
+    Full { status: u16, content_type: &'static str, headers: Vec<(HeaderName, String)>, body: String },
+    /// The HTML page that Python's server makes of an error that a handler raises.
+    ErrorPage { status: u16, message: Option<String>, explain: Option<String> },
+}
+
+const HTML: &str = "text/html";
+const JSON: &str = "application/json";
+const PLAIN: &str = "text/plain";
+
+impl Answer {
+    pub fn text(status: u16, text: impl Into<String>) -> Answer {
+        Answer::Full { status, content_type: HTML, headers: Vec::new(), body: text.into() }
+    }
+
+    pub fn json(status: u16, document: &Value) -> Answer {
+        Answer::Full { status, content_type: JSON, headers: Vec::new(), body: python::json(document) }
+    }
+
+    pub fn plain(text: String) -> Answer {
+        Answer::Full { status: 200, content_type: PLAIN, headers: Vec::new(), body: text }
+    }
+
+    pub fn error(status: u16) -> Answer {
+        Answer::ErrorPage { status, message: None, explain: None }
+    }
+
+    /// An error page that says why.
+    pub fn error_because(status: u16, why: &str) -> Answer {
+        Answer::ErrorPage { status, message: None, explain: Some(why.to_owned()) }
+    }
+
+    pub fn unauthorized(why: &str) -> Answer {
+        Answer::text(401, why).with(WWW_AUTHENTICATE, "Basic realm=\"Patroni\"".into())
+    }
+
+    pub fn with(mut self, name: HeaderName, value: String) -> Answer {
+        match &mut self {
+            Answer::Full { headers, .. } => headers.push((name, value)),
+            Answer::Bare(_) | Answer::ErrorPage { .. } => {}
+        }
+        self
+    }
+
+    #[cfg(test)]
+    pub fn status(&self) -> u16 {
+        match self {
+            Answer::Bare(status) | Answer::Full { status, .. } | Answer::ErrorPage { status, .. } => *status,
+        }
+    }
+
+    pub fn render(self, fixed: &Headers, head_only: bool) -> Response<Body> {
+        match self {
+            Answer::Bare(status) => response(status, None),
+            Answer::Full { status, content_type, headers, body } => {
+                let mut response = response(status, Some(body));
+                fixed.begin(&mut response);
+                for (name, value) in headers {
+                    append(&mut response, name, &value);
+                }
+                append(&mut response, CONTENT_TYPE, content_type);
+                for (name, value) in &fixed.extra {
+                    response.headers_mut().append(name, value.clone());
+                }
+                response
+            }
+            Answer::ErrorPage { status, message, explain } => {
+                let page = error_page(status, message.as_deref(), explain.as_deref());
+                let length = page.len();
+                let mut response = response(status, Some(page).filter(|_| !head_only));
+                fixed.begin(&mut response);
+                append(&mut response, CONNECTION, "close");
+                append(&mut response, CONTENT_TYPE, "text/html;charset=utf-8");
+                append(&mut response, CONTENT_LENGTH, &length.to_string());
+                response
+            }
+        }
+    }
+}
+
+fn append(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().append(name, value);
+    }
+}
+
+/// A body whose length is not told, so that none is written into the head.
+fn response(status: u16, body: Option<String>) -> Response<Body> {
+    let chunks = body.map(|text| Ok::<_, Infallible>(Bytes::from(text)));
+    let mut response = Response::new(Body::from_stream(stream::iter(chunks)));
+    *response.version_mut() = Version::HTTP_10;
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// The headers that the configuration decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Headers {
+    server: String,
+    extra: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Headers {
+    pub fn new(restapi: &RestApi) -> Headers {
+        let server = match restapi.server_tokens {
+            ServerTokens::Original => concat!("jogi/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ServerTokens::Minimal => format!("Patroni/{VERSION}"),
+            ServerTokens::ProductOnly => "Patroni".to_owned(),
+        };
+        let mut configured = restapi.http_extra_headers.clone();
+        if restapi.certfile.is_some() {
+            for (name, value) in &restapi.https_extra_headers {
+                configured.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                configured.push((name.clone(), value.clone()));
+            }
+        }
+        let mut extra = Vec::new();
+        for (name, value) in configured {
+            match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+                (Ok(name), Ok(value)) => extra.push((name, value)),
+                _ => tracing::warn!("restapi: the extra header {name:?} cannot be sent: not a header's name or value"),
+            }
+        }
+        Headers { server, extra }
+    }
+
+    fn begin(&self, response: &mut Response<Body>) {
+        append(response, SERVER, &self.server);
+        append(response, DATE, &wall::http_date(jogi_net::wall_now()));
+    }
+}
+
+fn error_page(status: u16, message: Option<&str>, explain: Option<&str>) -> String {
+    let (short, long) = match status {
+        400 => ("Bad Request", "Bad request syntax or unsupported method"),
+        409 => ("Conflict", "Request conflict"),
+        411 => ("Length Required", "Client must specify Content-Length"),
+        501 => ("Not Implemented", "Server does not support this operation"),
+        502 => ("Bad Gateway", "Invalid responses from another server/proxy"),
+        503 => ("Service Unavailable", "The server cannot process the request due to a high load"),
+        _ => ("???", "???"),
+    };
+    let message = escaped(message.unwrap_or(short));
+    let explain = escaped(explain.unwrap_or(long));
+    format!(
+        "<!DOCTYPE HTML>\n<html lang=\"en\">\n    <head>\n        <meta charset=\"utf-8\">\n        \
+         <title>Error response</title>\n    </head>\n    <body>\n        <h1>Error response</h1>\n        \
+         <p>Error code: {status}</p>\n        <p>Message: {message}.</p>\n        \
+         <p>Error code explanation: {status} - {explain}.</p>\n    </body>\n</html>\n"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_page_is_pythons() {
+        let page = error_page(501, Some("Unsupported method ('POST')"), None);
+        assert_eq!(
+            page,
+            r#"<!DOCTYPE HTML>
+<html lang="en">
+    <head>
+        <meta charset="utf-8">
+        <title>Error response</title>
+    </head>
+    <body>
+        <h1>Error response</h1>
+        <p>Error code: 501</p>
+        <p>Message: Unsupported method ('POST').</p>
+        <p>Error code explanation: 501 - Server does not support this operation.</p>
+    </body>
+</html>
+"#
+        );
+        assert!(error_page(503, None, Some("<b> & c")).contains("503 - &lt;b&gt; &amp; c."));
+    }
+
+    #[test]
+    fn a_bare_answer_has_no_headers() {
+        let response = Answer::Bare(503).render(&Headers::default(), false);
+        assert_eq!((response.status().as_u16(), response.headers().len()), (503, 0));
+        assert_eq!(response.version(), Version::HTTP_10);
+    }
+}
