@@ -190,7 +190,7 @@ fn metrics(leader: &Member, replica: &Member) {
         ("patroni_postgres_timeline", "1", "1"),
         ("patroni_pending_restart", "0", "0"),
         ("patroni_is_paused", "0", "0"),
-        ("patroni_postgres_state", "4", "4"),
+        ("patroni_postgres_state", "5", "5"),
     ] {
         let value = |text: &str, name: &str| {
             let prefix = format!("{metric}{{scope=\"herd\",name=\"{name}\"}} ");

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Store};
+use jogi_testkit::herd::{CHANGE_WITHIN, Front, Herd, Manner, Store};
 use jogi_testkit::wait;
 
 #[test]
@@ -15,6 +15,47 @@ fn without_its_store_the_primary_closes_in_time_and_comes_back_with_it() {
     a_short_hiccup_is_nothing(&herd);
     lose(&herd, "hangs", Store::freeze, Store::thaw);
     lose(&herd, "is dead", Store::kill, Store::start);
+}
+
+/// A store that lost its own leader answers, and with what depends on its version. Elsewhere an error that nobody had
+/// listed was taken for another thing than a lost store.
+#[test]
+fn a_store_that_answers_with_any_error_is_a_lost_store() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.store_front().build();
+    let front = Front::before(herd.store());
+    herd.start();
+    for (status, body) in [
+        (503, r#"{"error":"etcdserver: no leader","message":"etcdserver: no leader","code":14}"#),
+        (500, r#"{"error":"etcdserver: an error of tomorrow","message":"an error of tomorrow","code":99}"#),
+        (200, r#"{"surprise":true}"#),
+        (418, "short and stout"),
+    ] {
+        let what = format!("answers {status} {body}");
+        let answer = Manner::Answer { status, body: body.to_owned() };
+        lose(&herd, &what, |_| front.behave(answer.clone()), |_| front.behave(Manner::Honest));
+    }
+    lose(&herd, "hears and says nothing", |_| front.behave(Manner::Mute), |_| front.behave(Manner::Honest));
+    let slow = Manner::Slow(herd.ttl() * 2);
+    lose(&herd, "answers too late", |_| front.behave(slow.clone()), |_| front.behave(Manner::Honest));
+}
+
+/// Members that are all there and agree, and a store that is slow but within its time.
+#[test]
+fn a_slow_store_costs_nobody_the_lead() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.store_front().build();
+    let front = Front::before(herd.store());
+    herd.start();
+    let (leader, revision) = (herd.wait_leader(), herd.store().revision());
+    let kept = herd.keep_session(leader);
+    front.behave(Manner::Slow(Duration::from_millis(150)));
+    wait::stays("the primary serves", herd.ttl() + Duration::from_secs(3), || leader.is_writable());
+    front.behave(Manner::Honest);
+    herd.wait_healthy();
+    assert_eq!(kept.ended(), None);
+    let holders = herd.values_after(revision, "leader");
+    assert!(holders.iter().all(|h| h.as_ref() == Some(&leader.name)), "the lock went {holders:?}");
 }
 
 fn a_short_hiccup_is_nothing(herd: &Herd) {

@@ -6,6 +6,7 @@
 
 mod ctl;
 mod fault;
+mod front;
 mod janitor;
 mod member;
 mod place;
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use ctl::CtlOutput;
+pub use front::{Front, Manner};
 pub use member::{Member, PASSWORD, superuser};
 pub use spec::{HerdSpec, WEAKEN, merge};
 pub use store::{Change, Entry, Store};
@@ -202,15 +204,14 @@ impl Herd {
         if let Some(ill) = replicas.iter().find(|m| m.get("/replica?lag=1MB").status != 200) {
             return Some(format!("{} is no replica with small lag: {}", ill.name, ill.get("/replica").body));
         }
-        let status = leader.status();
-        let streaming =
-            status["replication"].as_array().map_or(0, |r| r.iter().filter(|w| w["state"] == "streaming").count());
-        if streaming < replicas.len() {
-            return Some(format!("{streaming} standbys stream from {}", leader.name));
+        let timeline = &leader.status()["timeline"];
+        for replica in replicas {
+            let status = replica.status();
+            if status["replication_state"] != "streaming" || status["timeline"] != *timeline {
+                return Some(format!("{} does not stream on timeline {timeline}: {status}", replica.name));
+            }
         }
-        let timeline = &status["timeline"];
-        let stray = replicas.iter().find(|m| m.status()["timeline"] != *timeline);
-        stray.map(|m| format!("{} is not on timeline {timeline}", m.name))
+        None
     }
 
     /// Waits until every reachable standby of `primary` has replayed all that is flushed there now.

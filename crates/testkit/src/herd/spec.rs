@@ -135,8 +135,7 @@ impl HerdSpec {
         self.env(WEAKEN, protection)
     }
 
-    /// The store listens behind its own address, where the test puts something in between:
-    /// [`super::Store::front`] and [`super::Store::behind`].
+    /// The store listens behind its own address, where the test puts a [`super::Front`] before it starts the agents.
     pub fn store_front(mut self) -> Self {
         self.store_front = true;
         self
