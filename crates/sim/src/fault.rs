@@ -150,7 +150,6 @@ impl World {
     fn describe(&self, fault: &Fault) -> String {
         let mut text = format!("{fault:?}");
         for (host, machine) in self.hosts.iter().enumerate() {
-            text = text.replace(&format!("Host({host})"), machine.name.as_str());
             text = text.replace(&format!("({host})"), &format!("({})", machine.name));
             text = text.replace(&format!("({host}, "), &format!("({}, ", machine.name));
         }

@@ -21,6 +21,7 @@ pub mod peers;
 pub mod postgres;
 pub mod rng;
 pub mod scenario;
+pub mod seeds;
 pub mod store;
 pub mod streams;
 pub mod trace;

@@ -170,6 +170,13 @@ impl World {
         if let Some(stream) = self.streams[standby].as_mut() {
             stream.acked = stream.acked.max(tip);
         }
+        let World { hosts, wal, .. } = self;
+        let slot = hosts[standby].pg.data().and_then(|d| d.slot.clone());
+        if let (Some(slot), Some(data)) = (slot, hosts[upstream].pg.data_mut())
+            && let Some(at) = data.slots.get_mut(&slot)
+        {
+            *at = (*at).max(wal.end(tip));
+        }
         self.drain(upstream);
     }
 

@@ -55,7 +55,10 @@ impl World {
                 result
             }
             Act::ResumeReplay => self.when_answering(host, |_| {}),
-            Act::Slots { plan } => self.when_answering(host, |data| change_slots(data, &plan)),
+            Act::Slots { plan } => {
+                let end = self.hosts[host].pg.data().map(|data| self.wal.end(data.tip)).unwrap_or_default();
+                self.when_answering(host, |data| change_slots(data, &plan, end))
+            }
             Act::Callback { .. } | Act::Cancel { .. } => Ok(Yield::Done),
             Act::SaveDynamic { config } => {
                 self.hosts[host].dynamic = Some((*config).clone());
@@ -486,12 +489,12 @@ fn write_files(data: &mut Data, setup: &Setup) {
     data.synchronous_standby_names = setup.synchronous_standby_names.clone().unwrap_or_default();
 }
 
-fn change_slots(data: &mut Data, plan: &SlotPlan) {
+fn change_slots(data: &mut Data, plan: &SlotPlan, end: Lsn) {
     for name in &plan.drop {
         data.slots.remove(name);
     }
     for name in &plan.create {
-        data.slots.entry(name.clone()).or_default();
+        data.slots.entry(name.clone()).or_insert(end);
     }
     for (name, to) in &plan.advance {
         data.slots.insert(name.clone(), *to);

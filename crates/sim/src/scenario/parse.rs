@@ -15,6 +15,8 @@ pub enum Command {
     Config(Value),
     /// `tags b {…}`
     Tags(String, Value),
+    /// `drift a 10000`: the clock runs so many millionths fast.
+    Drift(String, i64),
     /// `client every 100ms`
     Client(Duration),
     /// `supervise 2s`: agents that end are started again after so long. `supervise never`.
@@ -106,6 +108,10 @@ fn parse(text: &str) -> Result<Command, String> {
             let (name, tags) = rest.split_once(' ').ok_or("tags NAME {…}")?;
             Command::Tags(name.to_owned(), json(tags)?)
         }
+        "drift" => {
+            let (name, ppm) = rest.split_once(' ').ok_or("drift NAME PPM")?;
+            Command::Drift(name.to_owned(), ppm.trim().parse().map_err(|_| format!("'{ppm}' is no number"))?)
+        }
         "client" => Command::Client(time(rest.strip_prefix("every ").ok_or("client every TIME")?)?),
         "supervise" if rest == "never" => Command::Supervise(None),
         "supervise" => Command::Supervise(Some(time(rest)?)),
@@ -121,9 +127,7 @@ fn parse(text: &str) -> Result<Command, String> {
         }
         "expect" => Command::Expect(condition(rest)?),
         "mark" => Command::Mark,
-        "patch" | "restart" | "store-fails" | "store-applies-and-fails" => {
-            Command::Act(word.to_owned(), vec![rest.to_owned()])
-        }
+        "patch" | "store-fails" | "store-applies-and-fails" => Command::Act(word.to_owned(), vec![rest.to_owned()]),
         _ => Command::Act(word.to_owned(), rest.split_whitespace().map(str::to_owned).collect()),
     })
 }

@@ -73,6 +73,10 @@ impl Runner {
                 let host = self.host(name)?;
                 self.world.hosts[host].tags = tags.clone();
             }
+            Command::Drift(name, ppm) => {
+                let host = self.host(name)?;
+                self.world.hosts[host].clock.drift_ppm = *ppm;
+            }
             Command::Client(every) => self.world.add_client(*every),
             Command::Supervise(after) => {
                 for host in &mut self.world.hosts {
