@@ -141,7 +141,7 @@ pub trait Dcs: Send + Sync {
     /// Reads every key of the cluster at once.
     async fn load(&self, freshness: Freshness, deadline: Duration) -> Result<View, DcsError>;
 
-    /// Follows the cluster for ever from a task of its own: reads, watches, and after any gap reads again.
+    /// Follows the cluster for ever from a task of its own on the current runtime: reads, watches, and after any gap reads again.
     /// Sends the first view as soon as there is one. Ends when the receiver is dropped. The channel is
     /// bounded; a slow receiver gets the newest view, never a backlog.
     fn watch(self: Arc<Self>) -> tokio::sync::mpsc::Receiver<WatchEvent>;
@@ -156,7 +156,9 @@ pub trait Dcs: Send + Sync {
     /// never at shutdown: Patroni leaves its member key to expire).
     async fn close_session(&self, session: &Session, deadline: Duration) -> Result<(), DcsError>;
 
-    /// Takes the leader lock on `session` if everything in `expect` holds.
+    /// Takes the leader lock on `session` if everything in `expect` holds. A try whose answer was lost may be
+    /// applied later: who finds the leader key as its own on its own session without knowing of it has to
+    /// take it as held, or release it.
     async fn acquire(&self, session: &Session, expect: &Expect, deadline: Duration) -> Result<Acquired, DcsError>;
 
     /// Moves the leader key, which must be the incarnation `created`, to `session` (after a change of ttl).
@@ -166,7 +168,9 @@ pub trait Dcs: Send + Sync {
     /// text) in the same transaction where the store can. `false`: it was not ours any more.
     async fn release(&self, created: &Revision, status: Option<&str>, deadline: Duration) -> Result<bool, DcsError>;
 
-    /// One conditional change of one key.
+    /// One conditional change of one key. A try whose answer was lost may still be applied later, even after
+    /// this call has ended: where a late write would harm, the condition must exclude it
+    /// ([`Condition::Unchanged`](jogi_core::view::Condition), [`Write::while_leader`]).
     async fn write(&self, write: &Write, deadline: Duration) -> Result<Written, DcsError>;
 
     /// Deletes every key of the cluster (ctl's `remove`).

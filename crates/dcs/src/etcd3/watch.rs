@@ -32,8 +32,8 @@ use crate::{Freshness, View, WatchEvent};
 
 /// The reading that begins or repairs a watch.
 const READ_WITHIN: Duration = Duration::from_secs(5);
-/// From the watch's request to its confirmation.
-const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// From the watch's request to its confirmation, by a server that has just answered a reading.
+const OPEN_WITHIN: Duration = Duration::from_secs(2);
 /// A server under suspicion must answer one read in this time.
 const CHECK_WITHIN: Duration = Duration::from_secs(2);
 /// A change that was seen elsewhere must come through the watch in this time.
