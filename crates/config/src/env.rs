@@ -266,7 +266,7 @@ impl Reader<'_> {
         };
         // Patroni lets empty texts pass here, and they override the file's.
         let value = match (text.is_empty(), kind) {
-            (true, Int | List) => Some(Value::String(text)),
+            (true, Int | List) if section != "CITUS" => Some(Value::String(text)),
             (_, kind) => self.convert(name, text, kind),
         };
         if let Some(value) = value.filter(|value| !value.is_null()) {
@@ -283,7 +283,8 @@ impl Reader<'_> {
             List => list(&text).map(Some),
             MapKind => map(&text).map(Some),
             LogFormat if is_template(&text) => Ok(Some(Value::String(text))),
-            LogFormat => list(&text).map(Some),
+            // What is no list is taken as it is.
+            LogFormat => Ok(Some(list(&text).unwrap_or(Value::String(text)))),
         };
         let expected = match kind {
             Text | LogFormat => "a text",

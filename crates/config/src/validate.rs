@@ -192,7 +192,12 @@ impl Validation<'_> {
             self.report(Some(value), "is an empty list");
         }
         for (i, item) in items.iter().enumerate() {
+            let before = self.findings.len();
             self.below(&i.to_string(), |this| this.check(item, rule));
+            // A finding inside of an item shows the item.
+            for finding in &mut self.findings[before..] {
+                finding.value = python::str(item);
+            }
         }
     }
 

@@ -87,7 +87,11 @@ impl StoreSection {
         if present.len() > 1 {
             found.warn(format!("there are several store sections ({}); {name} is used", present.join(", ")));
         }
+        let problems = found.problems.len();
         let section = Section::of(config, name, found);
+        if found.problems.len() > problems {
+            return None;
+        }
         let raw = || RawSection(section.map.clone().into_owned());
         match name {
             "etcd" => Etcd::read(&section, found).map(StoreSection::Etcd),

@@ -143,7 +143,7 @@ fn is_method(path: &[String], key: &str, map: &Map<String, Value>, value: &Value
         Some(Value::String(method)) => method == key,
         Some(_) | None => false,
     };
-    names.iter().any(|name| is_named(name)) || value.get("command").is_some()
+    names.iter().any(is_named) || value.get("command").is_some()
 }
 
 #[cfg(test)]

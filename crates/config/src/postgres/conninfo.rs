@@ -54,9 +54,11 @@ impl Conninfo {
             Some(rest) => parse_uri(rest)?,
             None => parse_pairs(text)?,
         };
-        if let Some(required) = map.remove("requiressl") {
-            let mode = if required == "1" { "require" } else { "prefer" };
-            map.entry("sslmode".into()).or_insert_with(|| mode.into());
+        // The old word counts only when the new one is not there.
+        if !map.contains_key("sslmode")
+            && let Some(required) = map.remove("requiressl")
+        {
+            map.insert("sslmode".into(), if required == "1" { "require" } else { "prefer" }.into());
         }
         Some(Conninfo(map))
     }

@@ -128,6 +128,7 @@ fn judge(rules: &Rules, version: u32, name: &str, value: &Value, known: bool) ->
         .get(&name.to_lowercase())
         .and_then(|rules| rules.iter().find(|rule| version >= rule.from && version < rule.till));
     match rule {
+        _ if value.is_null() => Verdict::default(),
         Some(rule) => apply(&rule.check, name, value),
         None if known => Verdict::keep(value),
         None => Verdict::leave_out(format!(
@@ -220,5 +221,27 @@ mod tests {
             let verdict = server_parameter(version, name, &value, Some(&known));
             assert_eq!(verdict.written.as_deref(), written, "{name}={value} on {version}: {verdict:?}");
         }
+    }
+
+    /// `tests/golden/rules.jsonl`: what Patroni 4.1.5 writes.
+    #[test]
+    fn verdicts_are_patronis() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/rules.jsonl");
+        let text = std::fs::read_to_string(path).expect("the samples are in the repository");
+        let known = DescribeConfig::parse("some_new_thing\tuser\tx\tBOOLEAN\n");
+        let mut wrong = Vec::new();
+        for line in text.lines() {
+            let row: Value = serde_json::from_str(line).expect("a line of JSON");
+            let version = u32::try_from(row[1].as_u64().expect("a number")).expect("a version");
+            let name = row[2].as_str().expect("a name");
+            let verdict = match row[0] == "server" {
+                true => server_parameter(version, name, &row[3], Some(&known)),
+                false => recovery_parameter(version, name, &row[3], Some(&known)),
+            };
+            if verdict.written.as_deref() != row[4].as_str() {
+                wrong.push(format!("{line}: {verdict:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
     }
 }

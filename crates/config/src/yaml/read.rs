@@ -5,7 +5,7 @@
 //! (refused).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -60,7 +60,7 @@ const MOVE_BY: usize = 400;
 /// the right and the text read again.
 fn compose(text: &str) -> Result<Option<Rc<Node>>, YamlError> {
     let mut lines: Vec<Cow<'_, str>> = text.split_inclusive('\n').map(Cow::from).collect();
-    let mut moved = std::collections::BTreeSet::new();
+    let mut moved = BTreeSet::new();
     let mut current = Cow::from(text);
     loop {
         let mut composer = Composer::new(&current);
@@ -109,10 +109,13 @@ struct Node {
     body: Body,
 }
 
+/// A key and its value.
+type Pair = (Rc<Node>, Rc<Node>);
+
 enum Body {
     Scalar { text: String, plain: bool },
     Sequence(Vec<Rc<Node>>),
-    Mapping(Vec<(Rc<Node>, Rc<Node>)>),
+    Mapping(Vec<Pair>),
 }
 
 fn at(mark: Marker, message: impl Into<String>) -> YamlError {
@@ -263,7 +266,7 @@ impl<'t> Composer<'t> {
         }
     }
 
-    fn mapping(&mut self) -> Result<Vec<(Rc<Node>, Rc<Node>)>, YamlError> {
+    fn mapping(&mut self) -> Result<Vec<Pair>, YamlError> {
         let mut pairs = Vec::new();
         loop {
             let next = self.next()?;
@@ -275,8 +278,6 @@ impl<'t> Composer<'t> {
         }
     }
 }
-
-type Pair = (Rc<Node>, Rc<Node>);
 
 /// Makes values of nodes.
 struct Builder {
@@ -318,10 +319,7 @@ impl Node {
 
 impl Builder {
     fn value(&mut self, node: &Node) -> Result<Value, YamlError> {
-        self.nodes_left = self
-            .nodes_left
-            .checked_sub(1)
-            .ok_or_else(|| at(node.at, format!("expected at most {MAX_NODES} values, aliases expanded, found more")))?;
+        self.spend(1, node.at)?;
         let tag = node.tag_name();
         match (&node.body, tag.as_deref()) {
             (Body::Scalar { text, plain }, tag) => scalar(node, text, *plain, tag),
@@ -332,6 +330,13 @@ impl Builder {
                 format!("expected a list or a mapping, found one with the tag '{tag}', which has no meaning here"),
             )),
         }
+    }
+
+    fn spend(&mut self, nodes: usize, place: Marker) -> Result<(), YamlError> {
+        let left = self.nodes_left.checked_sub(nodes);
+        let too_many = || at(place, format!("expected at most {MAX_NODES} values, aliases expanded, found more"));
+        self.nodes_left = left.ok_or_else(too_many)?;
+        Ok(())
     }
 
     fn sequence(&mut self, items: &[Rc<Node>]) -> Result<Value, YamlError> {
@@ -364,6 +369,9 @@ impl Builder {
     /// Puts what `<<` merges in front of the mapping's own pairs, so that the own ones win. In a list of
     /// mappings the earlier ones win.
     fn flatten(&mut self, pairs: &[Pair]) -> Result<Vec<Pair>, YamlError> {
+        if let Some((key, _)) = pairs.first() {
+            self.spend(1, key.at)?;
+        }
         let (merges, own): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(|(key, _)| key.is_merge_key());
         let mut merged = Vec::new();
         for (_, source) in merges {
@@ -377,10 +385,7 @@ impl Builder {
                 }
                 Body::Scalar { .. } => return Err(no_merge(source)),
             }
-            self.nodes_left = self
-                .nodes_left
-                .checked_sub(merged.len())
-                .ok_or_else(|| at(source.at, format!("expected at most {MAX_NODES} merged values, found more")))?;
+            self.spend(merged.len() + 1, source.at)?;
         }
         merged.extend(own.into_iter().cloned());
         Ok(merged)
@@ -461,6 +466,12 @@ mod tests {
         }
         let error = parse(&text).expect_err("ten to the thirtieth values");
         assert!(error.message.contains("at most 200000 values"), "{error}");
+        let mut text = "a0: &a0 {}\n".to_owned();
+        for i in 1..30 {
+            let previous = format!("*a{}, ", i - 1).repeat(10);
+            text.push_str(&format!("a{i}: &a{i} {{<<: [{previous}]}}\n"));
+        }
+        assert!(parse(&text).expect_err("merges").message.contains("at most 200000 values"));
         let deep = "- ".repeat(5000);
         assert!(parse(&deep).expect_err("deep").message.contains("nested"));
     }

@@ -1,6 +1,6 @@
 """Writes the samples that the tests compare with: what PyYAML and Patroni 4.1.5 make of inputs.
 
-Run in a virtual environment with `pip install 'patroni[etcd3]==4.1.5'`; writes beside itself.
+Run in a virtual environment with `pip install 'patroni[etcd3]==4.1.5' 'psycopg[binary]'`; writes beside itself.
 """
 import datetime
 import json
@@ -210,7 +210,260 @@ def load_rows(rng):
     return rows
 
 
+PATRONI_VERSIONS = [100000, 110000, 120000, 130000, 140005, 150002, 160000, 170000, 180000]
+
+
+def unit_rows(rng):
+    from patroni import utils
+    numbers = ["0", "1", "-1", "25", "100", "1024", "4097.4", "4097.5", "0.5", "1.5", "2.5", ".5", "5.", "1e3", "1.5e-3", "0x10", "010", "08", "007", "+5",
+               "99999999999", "", "x", " 5 ", "-070", "1_000", "--1", "0x", "1e", "0.00051", "123456.789"]
+    units = ["", "B", "kB", "MB", "GB", "TB", "us", "ms", "s", "min", "h", "d", " kB", "KB", "m"]
+    bases = [None, "B", "kB", "8kB", "MB", "16MB", "2MB", "16384kB", "ms", "s", "min", "GB", "nonsense"]
+    rows = []
+    for _ in range(500):
+        text, base = rng.choice(numbers) + rng.choice(units), rng.choice(bases)
+        rows.append(["int", text, base, utils.parse_int(text, base)])
+        rows.append(["real", text, base, utils.parse_real(text, base)])
+        vartype = rng.choice(["integer", "real", "bool", "string", "enum"])
+        value = rng.choice([t for t in numbers if t.strip()])
+        rows.append(["human", value, vartype, base, utils.maybe_convert_from_base_unit(value, vartype, base)])
+        other = rng.choice([rng.choice(numbers) + rng.choice(units), rng.choice(["on", "OFF", "true", "no"]), rng.randrange(3000), True, 1.5])
+        setting = rng.choice(numbers + ["on", "off", "On", "1MB"])
+        rows.append(["same", setting, vartype, base, other, utils.compare_values(vartype, base, setting, other)])
+    return rows
+
+
+def rule_rows(rng):
+    from patroni.collections import CaseInsensitiveSet
+    from patroni.postgresql import validator
+    known = CaseInsensitiveSet(["some_new_thing"])
+    names = list(validator.parameters) + ["some_new_thing", "some_old_thing", "ext.x", "restore_command", "DATESTYLE"]
+    values = ["on", "off", True, False, 0, 1, -1, -5, "10", 10**10, "1kB", "16MB", "512GB", "10s", "5min", "2d", 0.5, -0.5, "1e5", "always", "replica", "none", "x", "",
+              "ISO", "debug1", "auto", "pglz", None, ["a"]]
+    rows = []
+    for name in names:
+        for _ in range(6):
+            version, value = rng.choice(PATRONI_VERSIONS), rng.choice(values)
+            result = validator.transform_postgresql_parameter_value(version, name, value, known)
+            rows.append(["server", version, name, value, None if result is None else str(result)])
+    for name in list(validator.recovery_parameters) + ["work_mem"]:
+        for _ in range(12):
+            version, value = rng.choice(PATRONI_VERSIONS), rng.choice(values + ["immediate", "pause", "shutdown"])
+            result = validator.transform_recovery_parameter_value(version, name, value, known)
+            rows.append(["recovery", version, name, value, None if result is None else str(result)])
+    return rows
+
+
+def conninfo_rows(rng):
+    import types
+    from patroni.postgresql.config import ConfigHandler, _conninfo_parse
+    keys = ["dbname", "user", "passfile", "password", "host", "port", "sslmode", "sslcompression", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslcrldir",
+            "application_name", "krbsrvname", "gssencmode", "channel_binding", "target_session_attrs", "sslnegotiation", "unknown"]
+    values = ["a", "it's", "a b", "a\\b", "10.0.0.1,10.0.0.2", "prefer", "é", "x=y", ""]
+    rows = []
+    for _ in range(250):
+        params = {k: rng.choice(values) for k in rng.sample(keys, rng.randrange(1, 9))}
+        version = rng.choice(PATRONI_VERSIONS)
+        handler = types.SimpleNamespace(_postgresql=types.SimpleNamespace(major_version=version))
+        dsn = ConfigHandler.format_dsn(handler, params)
+        rows.append(["dsn", version, params, dsn])
+        content = ConfigHandler._pgpass_content({k: v for k, v in params.items() if k in ("host", "port", "user", "password")})
+        rows.append(["pgpass", params, content])
+        if all(params.values()):
+            rows.append(["parse", dsn, _conninfo_parse(dsn)])
+    for text in ["postgresql://foo/postgres", "postgres://u:p@h:1/db", "postgres://u%40x@[::1]:5433,b/db?sslmode=require&application_name=a%20b", "postgres://", "host = 'a b' port=1",
+                 "host=a\\ b", "host='a\\'b'", "a", "a=", "=a", "host=a port", "requiressl=1", "requiressl=0 sslmode=require", " ", "host='a", "host=a\tport=5\n", "HOST=a"]:
+        rows.append(["parse", text, _conninfo_parse(text)])
+    return rows
+
+
+def dynamic_rows(rng):
+    from patroni.ctl import apply_config_changes
+    from patroni.utils import patch_config
+
+    def value(depth):
+        if depth and rng.random() < 0.6:
+            return {rng.choice("abcd"): value(depth - 1) for _ in range(rng.randrange(4))}
+        return rng.choice([None, 1, "1", 1.0, "1.0", True, "True", "on", [1], "[1]", ["a"], {}, "x"])
+
+    rows = []
+    for _ in range(600):
+        config, data = value(3), value(3)
+        if isinstance(config, dict) and isinstance(data, dict):
+            result = json.loads(json.dumps(config))
+            changed = patch_config(result, data)
+            rows.append(["patch", config, data, changed, result])
+    paths = ["a", "a.b", "a.b.c", "postgresql.parameters.x", "postgresql.parameters.x.y", "postgresql.use_pg_rewind", "b", " a.d "]
+    for _ in range(200):
+        config = {k: v for k, v in {"a": value(2), "postgresql": {"parameters": {"x": 1}}}.items() if v is not None}
+        pairs = [rng.choice(paths) + "=" + rng.choice(["1", "null", "", "on", "{x: 1}", "[1, 2]", "'1'", " 2"]) for _ in range(rng.randrange(1, 4))]
+        rows.append(["set", config, pairs, apply_config_changes("", config, pairs)[1]])
+    return rows
+
+
+def environment_rows(rng):
+    import os
+    from patroni.config import Config
+    names = """NAME SCOPE NAMESPACE THREAD_POOL_SIZE LOGLEVEL LOG_LEVEL LOG_FORMAT LOG_MODE LOG_FILE_NUM LOG_LOGGERS LOG_STATIC_FIELDS LOG_DEDUPLICATE_HEARTBEAT_LOGS LOG_DATEFMT
+    RESTAPI_LISTEN RESTAPI_ALLOWLIST RESTAPI_ALLOWLIST_INCLUDE_MEMBERS RESTAPI_HTTP_EXTRA_HEADERS RESTAPI_REQUEST_QUEUE_SIZE RESTAPI_USERNAME RESTAPI_PASSWORD RESTAPI_SERVER_TOKENS
+    CTL_INSECURE CTL_CACERT CTL_USERNAME POSTGRESQL_LISTEN POSTGRESQL_BIN_PG_CTL POSTGRESQL_DATA_DIR SUPERUSER_USERNAME SUPERUSER_SSLMODE REPLICATION_PASSWORD REWIND_USERNAME
+    ETCD3_HOST ETCD3_HOSTS ETCD3_PORT ETCD3_USERNAME ETCD3_PASSWORD ETCD3_USE_PROXIES ETCD3_URL ETCD_USERNAME CONSUL_HOST CONSUL_VERIFY CONSUL_CHECKS CONSUL_TOKEN CONSUL_SCHEME
+    CONSUL_REGISTER_SERVICE ZOOKEEPER_HOSTS ZOOKEEPER_USE_SSL ZOOKEEPER_SET_ACLS ZOOKEEPER_AUTH_DATA KUBERNETES_LABELS KUBERNETES_PORTS KUBERNETES_USE_ENDPOINTS KUBERNETES_POD_IP
+    KUBERNETES_BOOTSTRAP_LABELS KUBERNETES_RETRIABLE_HTTP_CODES RAFT_SELF_ADDR RAFT_PARTNER_ADDRS RAFT_PASSWORD CITUS_GROUP CITUS_DATABASE CITUS_HOST FOO_HOST HOST FOO_BAR UNKNOWN
+    EXHIBITOR_HOSTS EXHIBITOR_PORT""".split()
+    values = ["x", "on", "off", "1", "0", "0644", "1.5", "many", "", "a,b", "'a:1','b:2'", "a:1,b:2", "[a, b]", "- a\n- b", "a: b", "a: b, c: d", "{a: b}", "127.0.0.1/32,localhost",
+              "%(message)s", "asctime,{message: msg}", "[broken", "{broken", "[{name: postgresql, port: 5432}]"]
+    rows = []
+    for _ in range(500):
+        env = {"PATRONI_" + name: rng.choice(values) for name in rng.sample(names, rng.randrange(1, 12))}
+        saved = dict(os.environ)
+        os.environ.update(env)
+        try:
+            rows.append([env, plain(json.loads(json.dumps(Config._build_environment_configuration())))])
+        finally:
+            os.environ.clear()
+            os.environ.update(saved)
+    return rows
+
+
+MINIMAL = {"name": "n1", "scope": "demo", "etcd3": {"host": "10.0.0.9:2379"}, "restapi": {"listen": "0.0.0.0:8008", "connect_address": "10.0.0.1:8008"},
+           "postgresql": {"listen": "0.0.0.0:5432", "connect_address": "10.0.0.1:5432", "data_dir": "/nonexistent/data", "bin_dir": "/",
+                          "authentication": {"replication": {"username": "rep"}, "superuser": {"username": "su"}}}}
+
+
+def effective_rows(rng):
+    import types
+    from patroni.collections import CaseInsensitiveDict
+    from patroni.config import Config
+    from patroni.postgresql.config import ConfigHandler
+    from patroni.postgresql.validator import transform_postgresql_parameter_value
+    parameters = {"max_connections": [10, 100, "200", "many"], "max_wal_senders": [2, 5], "wal_level": ["minimal", "logical", "replica", "hot_standby", "REPLICA"],
+                  "hot_standby": ["off", True], "wal_keep_segments": [0, 20, "30"], "wal_keep_size": ["8MB", "1GB", 512], "wal_log_hints": [True, "off", "x"],
+                  "track_commit_timestamp": ["on", False], "work_mem": ["4MB", 1], "archive_mode": [True, "always"], "archive_command": ["cp %p 'x'", "a\\b"],
+                  "shared_preload_libraries": ["a,b", "citus, a"], "max_prepared_transactions": [0, 5], "hba_file": ["x.conf", "/etc/hba"], "DateStyle": ["iso"], "datestyle": ["german"],
+                  "restore_command": ["cp"], "listen_addresses": ["x"], "port": [1], "cluster_name": ["x"], "ext.x": [1], "nonsense": ["x"], "password_encryption": ["md5", True],
+                  "max_worker_processes": [1, 16], "max_replication_slots": [3, 20], "max_locks_per_transaction": [1, 128], "log_min_duration_statement": ["5s", -5], "jit": [False]}
+    other = {"use_pg_rewind": [True, "off", False], "use_slots": [False, True], "pg_hba": [["a", "b"], ["c"]], "recovery_conf": [{"restore_command": "x"}], "data_dir": ["/x"],
+             "create_replica_methods": [["wal_e", "basebackup"]], "callbacks": [{"on_start": "x"}], "pg_ctl_timeout": [30], "listen": ["*:9"], "bin_name": [{"postgres": "p"}], "custom_conf": ["c.conf"]}
+
+    def section(local):
+        result = {k: rng.choice(v) for k, v in rng.sample(sorted(other.items()), rng.randrange(5)) if not (local and k in ("data_dir", "listen"))}
+        result["parameters"] = {k: rng.choice(v) for k, v in rng.sample(sorted(parameters.items()), rng.randrange(9))}
+        return result
+
+    rows = []
+    for _ in range(200):
+        local = json.loads(json.dumps(MINIMAL))
+        local["postgresql"].update(section(True))
+        if rng.random() < 0.1:
+            local["citus"] = {"group": 0, "database": "c"}
+        dynamic = {"ttl": 30, "postgresql": section(False)}
+        build = Config.__new__(Config)
+        effective = build._build_effective_configuration(json.loads(json.dumps(dynamic)), json.loads(json.dumps(local)))
+        postgresql = effective["postgresql"]
+        version = rng.choice(PATRONI_VERSIONS)
+        kwargs = types.SimpleNamespace(conn_kwargs={"host": "localhost"})
+
+        def adjust(gucs):
+            if "citus" in effective:
+                from patroni.postgresql.mpp.citus import CitusHandler
+                CitusHandler.adjust_postgres_gucs(types.SimpleNamespace(_postgresql=types.SimpleNamespace(connection_pool=kwargs)), gucs)
+
+        handler = types.SimpleNamespace(_server_parameters=CaseInsensitiveDict(), _config_dir="/nonexistent/data", CMDLINE_OPTIONS=ConfigHandler.CMDLINE_OPTIONS,
+                                        _postgresql=types.SimpleNamespace(scope="demo", major_version=version // 10000 * 10000, mpp_handler=types.SimpleNamespace(adjust_postgres_gucs=adjust)))
+        wanted = ConfigHandler.get_server_parameters(handler, postgresql)
+        written = {}
+        for name, value in sorted(wanted.items()):
+            value = transform_postgresql_parameter_value(version, name, value, set())
+            if value is not None:
+                written[name] = str(value)
+        options = ["--{0}={1}".format(p, wanted[p]) for p in ConfigHandler.CMDLINE_OPTIONS if p in wanted and p not in ("wal_keep_segments", "wal_keep_size")]
+        raw = {k: v for k, v in postgresql.items() if k not in ("parameters", "name", "scope", "retry_timeout", "citus")}
+        rows.append({"dynamic": dynamic, "local": local, "version": version, "raw": raw, "file": written, "command_line": options})
+    return rows
+
+
+def validate_rows(rng):
+    import contextlib
+    from unittest import mock
+    from patroni.validator import populate_validate_params, schema
+    populate_validate_params(ignore_listen_port=True)
+    cases = {
+        "name": [None, 1, ""], "scope": [None, 5], "thread_pool_size": [4, 5, "x", "6", True], "thread_stack_size": [65536, 65537, 1],
+        "restapi.listen": [None, 5, "x:y", "*:1"], "restapi.connect_address": [None, "127.0.0.1:8008", "localhost:1", "x", "a:b:c"], "restapi.authentication": [{}, {"username": "a"}, {"username": 1, "password": "x"}, "x"],
+        "restapi.verify_client": ["none", "NONE", True, 5], "restapi.allowlist": [[], ["a"], [5], "x"], "restapi.request_queue_size": [-1, 5, 5000, "5"], "restapi.server_tokens": ["Minimal", "x"],
+        "restapi.http_extra_headers": [{}, "x"], "restapi.thread_pool_size": [1],
+        "log": [{}, "x", {"type": "plain", "level": "info", "mode": 512}, {"format": []}, {"format": [1]}, {"format": ["a", {"b": "c"}]}, {"format": 5}, {"loggers": 5, "traceback_level": "debug", "file_num": "x"}],
+        "ctl": [{"insecure": "x"}, {"keyfile_password": 5}],
+        "bootstrap": [{}, {"dcs": {}}, {"dcs": {"ttl": 10, "loop_wait": 0, "retry_timeout": "3", "maximum_lag_on_failover": -1, "maximum_lag_on_syncnode": -2, "member_slots_ttl": "1h"}},
+                      {"dcs": {"synchronous_mode": "quorum"}}, {"dcs": {"synchronous_mode": "x", "synchronous_node_count": 0, "synchronous_mode_strict": 5}}, {"dcs": {"standby_cluster": {}}},
+                      {"dcs": {"standby_cluster": {"host": 5, "port": 70000}}}, {"dcs": {"postgresql": {"parameters": {"max_connections": 0, "max_wal_senders": "x"}, "use_slots": "x", "pg_hba": []}}},
+                      {"dcs": {}, "initdb": ["a", {"b": "c"}, 5], "method": 5}, {"dcs": 5}],
+        "etcd3": [None, {}, {"host": 5}, {"hosts": "a:1,b:2"}, {"hosts": ["a:1", "unreachable:1"]}, {"hosts": 5}, {"hosts": "unreachable:1"}, {"host": "unreachable:5"}, {"url": 5}, {"srv": "x", "username": 5}, {"hosts": []}],
+        "consul": [{}, {"host": "a:1", "port": 70000, "consistency": "x", "checks": [1], "verify": 1}], "exhibitor": [{}, {"hosts": [], "port": "x", "poll_interval": 0}],
+        "raft": [{}, {"self_addr": "127.0.0.1:1", "partner_addrs": ["unreachable:1"]}, {"self_addr": "a:1", "partner_addrs": "x"}], "zookeeper": [{}, {"hosts": "a:1", "use_ssl": "x", "set_acls": []}],
+        "kubernetes": [{}, {"labels": 5}, {"labels": {}, "pod_ip": "x", "ports": [{}]}, {"labels": {}, "pod_ip": "::1", "retriable_http_codes": "x"}, {"labels": {}, "pod_ip": "10.0.0.1", "retriable_http_codes": ["x"]},
+                       {"labels": {}, "retriable_http_codes": [500], "ports": [{"name": "a", "port": 1}]}],
+        "citus": [{}, {"database": 5, "group": -1}], "postgresql.listen": [None, "a,*:5", "*:5432", 5, "a,b:c"], "postgresql.connect_address": [None, "0.0.0.0:5432", 5],
+        "postgresql.proxy_address": ["localhost:1", "a:1"], "postgresql.authentication": [None, {}, {"replication": {}, "superuser": 5}, {"replication": {"username": 5, "password": 5}, "superuser": {"username": "a"}, "rewind": {}}],
+        "postgresql.data_dir": [None, "", 5], "postgresql.bin_dir": ["/nonexistent/bin", None, ""], "postgresql.bin_name": [{"pg_ctl": "missing", "postgres": ""}, {"pg_ctl": "ok"}, {"initdb": 5}],
+        "postgresql.pg_hba": [[], "x", [5]], "postgresql.pg_ctl_timeout": [-1, "x", "5"], "postgresql.use_pg_rewind": ["on", True], "postgresql.parameters": [{"unix_socket_directories": 5}, 5],
+        "watchdog": [{"mode": False}, {"mode": True}, {"mode": "x"}, {"mode": 5, "device": 5, "safety_margin": -2}, {"mode": "off", "safety_margin": "x"}],
+        "tags": [{"nofailover": True, "failover_priority": 1}, {"nofailover": "x", "nosync": True, "sync_priority": 5}, {"failover_priority": -1, "clonefrom": "x", "replicatefrom": 5}, {"nostream": 1}, "x"],
+    }
+
+    class Socket:
+        def __init__(self, *args): pass
+        def connect_ex(self, address): return 1 if address[0] == "unreachable" else 0
+        def close(self): pass
+
+    rows = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch("socket.socket", Socket))
+        stack.enter_context(mock.patch("socket.getaddrinfo", lambda host, *args: [(2, 1, 6, "", (host or "0.0.0.0", 0))]))
+        stack.enter_context(mock.patch("shutil.which", lambda name, path=None: None if name == "missing" else name))
+        for _ in range(500):
+            config = json.loads(json.dumps(MINIMAL))
+            for path in rng.sample(sorted(cases), rng.randrange(1, 5)):
+                target, keys = config, path.split(".")
+                for key in keys[:-1]:
+                    target = target[key]
+                value = json.loads(json.dumps(rng.choice(cases[path])))
+                if value is None:
+                    target.pop(keys[-1], None)
+                else:
+                    target[keys[-1]] = value
+            given = json.loads(json.dumps(config))
+            rows.append([given, schema(config)])
+    return rows
+
+
+def sample_rows():
+    import os
+    from unittest import mock
+    from patroni import config_generator
+    rows = []
+    for version in (90600, 100000, 120000, 150000):
+        for env in ({}, {"PATRONI_SCOPE": "demo", "PATRONI_ETCD3_HOSTS": "a:1,b:2", "PATRONI_REPLICATION_USERNAME": "rep", "PATRONI_POSTGRESQL_BIN_DIR": "/bin", "PATRONI_NAMESPACE": "/x/",
+                         "PATRONI_RESTAPI_USERNAME": "u", "PATRONI_RESTAPI_PASSWORD": "p"}):
+            with mock.patch("patroni.config_generator.get_address", lambda: ("host1", "10.0.0.1")), mock.patch.dict(os.environ, env), \
+                    mock.patch.object(config_generator.SampleConfigGenerator, "_get_int_major_version", lambda self: version):
+                generator = config_generator.SampleConfigGenerator(None)
+                rows.append([version, env, "\n".join(generator._format_config())])
+    return rows
+
+
 def main():
+    import logging
+    logging.disable(logging.CRITICAL)
+    write("units.jsonl", unit_rows(random.Random(3)))
+    write("rules.jsonl", rule_rows(random.Random(4)))
+    write("conninfo.jsonl", conninfo_rows(random.Random(5)))
+    write("dynamic.jsonl", dynamic_rows(random.Random(6)))
+    write("environment.jsonl", environment_rows(random.Random(7)))
+    write("effective.jsonl", effective_rows(random.Random(8)))
+    write("validate.jsonl", validate_rows(random.Random(9)))
+    write("sample.jsonl", sample_rows())
     write("dump.jsonl", dump_rows(random.Random(1)))
     write("load.jsonl", load_rows(random.Random(2)))
 
