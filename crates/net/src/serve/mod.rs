@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -66,6 +67,8 @@ pub struct Peer {
 
 /// Accepting failed (no file descriptors, most likely): the pause until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For the answer to a request whose time is over.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// A connection told to close that has not after this long is dropped.
 const EVICTION_GRACE: Duration = Duration::from_millis(100);
 
@@ -156,7 +159,7 @@ impl Server {
     }
 
     async fn request(&self, request: Request<Incoming>, peer: Peer, slot: &Slot) -> Result<Response<Body>, Infallible> {
-        let busy = slot.busy(self.options.request_timeout);
+        let busy = slot.busy(self.options.request_timeout + ANSWER_GRACE);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let answer = timeout(self.options.request_timeout, self.router.clone().call(request)).await;
@@ -166,6 +169,7 @@ impl Server {
             Err(_) => {
                 let mut answer = Response::new(Body::from("the request took too long"));
                 *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 answer
             }
         };
