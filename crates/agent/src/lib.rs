@@ -3,6 +3,7 @@
 //! - [`start`]: from the command line to the loop.
 //! - [`runtime`]: the loop. [`gather`] brings events in, [`perform`] carries effects out.
 //! - [`keeper`]: the leader lease on its own thread.
+//! - [`rest`]: Patroni's REST API.
 //! - [`logging`]: log lines that stop nobody.
 
 mod gather;

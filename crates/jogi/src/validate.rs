@@ -1,12 +1,13 @@
 //! `--validate-config`: everything that is wrong with a configuration, one line each.
 
+use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use jogi_agent::Source;
-use jogi_config::sample::{Machine, validate};
+use jogi_config::validate::{Machine, validate};
 use jogi_config::{HostPort, yaml};
 use jogi_pg::data_dir;
 use serde_json::Value;
@@ -36,7 +37,11 @@ pub fn main(config: Option<PathBuf>, options: Options) -> ExitCode {
     if options.print {
         print!("{}", yaml::dump(&raw));
     }
-    let machine = ThisMachine { ignore_listen_port: options.ignore_listen_port };
+    let bin_dir = raw.pointer("/postgresql/bin_dir").and_then(Value::as_str).filter(|dir| !dir.is_empty());
+    let machine = ThisMachine {
+        ignore_listen_port: options.ignore_listen_port,
+        bin_dir: bin_dir.map(PathBuf::from),
+    };
     let findings = validate(&raw, &machine);
     for finding in &findings {
         println!("{finding}");
@@ -46,6 +51,27 @@ pub fn main(config: Option<PathBuf>, options: Options) -> ExitCode {
 
 struct ThisMachine {
     ignore_listen_port: bool,
+    /// Where PostgreSQL's programs are to be found.
+    bin_dir: Option<PathBuf>,
+}
+
+impl ThisMachine {
+    fn find(&self, bin_dir: Option<&Path>, name: &str) -> Option<PathBuf> {
+        let dirs: Vec<PathBuf> = match bin_dir {
+            Some(dir) => vec![dir.to_owned()],
+            None => std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+        };
+        dirs.into_iter().map(|dir| dir.join(name)).find(|program| program.is_file())
+    }
+
+    /// The major version that `postgres --version` says.
+    fn installed_major(&self) -> Option<u32> {
+        let postgres = self.find(self.bin_dir.as_deref(), "postgres")?;
+        let output = std::process::Command::new(postgres).arg("--version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+        number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
 }
 
 impl Machine for ThisMachine {
@@ -55,21 +81,17 @@ impl Machine for ThisMachine {
         }
         for host in address.hosts() {
             let host = if host.is_empty() || host == "*" { "0.0.0.0" } else { host };
-            TcpListener::bind((host, address.port)).map_err(|error| error.to_string())?;
+            if TcpListener::bind((host, address.port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
+                return Err(format!("Port {} is already in use.", address.port));
+            }
         }
         Ok(())
     }
 
     fn can_connect(&self, address: &HostPort) -> Result<(), String> {
-        let found = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| error.to_string())?;
-        let mut last = "it has no address".to_owned();
-        for one in found {
-            match TcpStream::connect_timeout(&one, CONNECT) {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(last)
+        let addresses = (address.host.as_str(), address.port).to_socket_addrs();
+        let answered = addresses.is_ok_and(|mut found| found.any(|one| TcpStream::connect_timeout(&one, CONNECT).is_ok()));
+        if answered { Ok(()) } else { Err(format!("{address} is not reachable")) }
     }
 
     fn data_dir(&self, path: &str) -> Result<(), String> {
@@ -77,21 +99,32 @@ impl Machine for ThisMachine {
         if data_dir::is_empty(path).map_err(|error| error.to_string())? {
             return Ok(());
         }
-        if data_dir::major_version(path).is_none() {
+        let Some(major) = data_dir::major_version(path) else {
             return Err("data dir for the cluster is not empty, but doesn't contain \"PG_VERSION\" file".into());
-        }
+        };
         if !path.join("pg_wal").exists() {
             return Err("data dir for the cluster is not empty, but doesn't contain \"pg_wal\" directory".into());
+        }
+        match self.installed_major() {
+            Some(installed) if installed != major => Err(format!(
+                "data_dir directory postgresql version ({major}) doesn't match with 'postgres --version' output ({installed})"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn directory(&self, path: &str) -> Result<(), String> {
+        let path = Path::new(path);
+        if !path.exists() {
+            return Err(format!("Directory '{}' does not exist.", path.display()));
+        }
+        if !path.is_dir() {
+            return Err(format!("'{}' is not a directory.", path.display()));
         }
         Ok(())
     }
 
-    fn program(&self, bin_dir: Option<&str>, name: &str) -> Result<(), String> {
-        let found = match bin_dir {
-            Some(dir) => Path::new(dir).join(name).is_file(),
-            None => std::env::var_os("PATH")
-                .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file())),
-        };
-        if found { Ok(()) } else { Err(format!("does not contain '{name}'")) }
+    fn program(&self, bin_dir: Option<&str>, name: &str) -> bool {
+        self.find(bin_dir.map(Path::new), name).is_some()
     }
 }

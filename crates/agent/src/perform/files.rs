@@ -14,11 +14,11 @@ use serde_json::Value;
 use super::{Shared, blocking, set_up};
 
 impl Shared {
-    /// Writes the intent, durably; from then on the data directory counts as broken until it is settled.
+    /// Writes the intent, durably. What the directory holds meanwhile the core knows: it asked for it.
     pub(super) async fn intend(&self, intent: Intent, _limit: Duration) -> Outcome {
         let written = record(&intent);
         let rundir = Arc::clone(&self.rundir);
-        self.look.set_intent(half_made(&intent));
+        self.look.forget_intent();
         blocking(move || rundir.write_intent(&written)).await?.map_err(|error| Failure::Failed(error.to_string()))?;
         Ok(Yield::Done)
     }
@@ -26,7 +26,7 @@ impl Shared {
     pub(super) async fn settle(&self, _limit: Duration) -> Outcome {
         let rundir = Arc::clone(&self.rundir);
         blocking(move || rundir.clear_intent()).await?.map_err(|error| Failure::Failed(error.to_string()))?;
-        self.look.set_intent(None);
+        self.look.forget_intent();
         Ok(Yield::Done)
     }
 

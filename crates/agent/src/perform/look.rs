@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jogi_core::Timeline;
-use jogi_core::ha::server::{Process, Server};
+use jogi_core::ha::server::{Accepting, Process, Server};
 use jogi_core::ha::{Failure, Outcome, Upstream, Yield};
 use jogi_net::boot_now;
 use jogi_pg::connect::Purpose;
@@ -25,7 +25,7 @@ pub(super) struct Look {
 
 #[derive(Default)]
 struct Notes {
-    /// Why the data directory must not be read.
+    /// Why the data directory must not be read: an earlier agent left it so.
     intent: Option<String>,
     /// A server was launched and has not answered yet: its connection is new.
     launched: bool,
@@ -42,8 +42,9 @@ impl Look {
         Look { looker: Turn::new(Looker::new(Purpose::Heartbeat)), notes: Mutex::new(notes) }
     }
 
-    pub(super) fn set_intent(&self, intent: Option<String>) {
-        self.notes().intent = intent;
+    /// What an earlier agent left unfinished is being dealt with.
+    pub(super) fn forget_intent(&self) {
+        self.notes().intent = None;
     }
 
     pub(super) fn launched(&self) {
@@ -69,12 +70,23 @@ impl Shared {
             let child = child.pid.filter(|_| !child.adopted);
             Known { looked_at: boot_now(), child, intent: notes.intent.clone() }
         };
-        let server = looker.look(instance, &known, limit).await;
+        let mut server = looker.look(instance, &known, limit).await;
+        self.trust_the_guard(&mut server);
         if server.row.is_some() && std::mem::take(&mut self.look.notes().backup_due) {
             save_backups(instance).await;
         }
         self.take_charge(&server, child).await;
         Ok(Yield::Looked(Box::new(server)))
+    }
+
+    /// A postmaster that has just been started has not written its postmaster.pid yet. Its parent knows that it lives.
+    fn trust_the_guard(&self, server: &mut Server) {
+        let child = self.guard.child();
+        if let Some(pid) = child.pid
+            && !server.process.is_running()
+        {
+            server.process = Process::Running { pid, adopted: child.adopted, accepting: Accepting::NotYet };
+        }
     }
 
     /// A postmaster that the guard does not know is put into its charge, as what it was seen to be.

@@ -7,6 +7,7 @@
 mod callbacks;
 mod files;
 mod guard;
+mod live;
 mod lock;
 mod look;
 mod peers;
@@ -28,6 +29,7 @@ use jogi_pg::rundir::RunDir;
 
 pub(crate) use files::recorded;
 pub(crate) use guard::{Attached, Guard, GuardOptions};
+pub(crate) use live::LiveLook;
 
 use crate::keeper::KeeperHandle;
 use callbacks::Callbacks;

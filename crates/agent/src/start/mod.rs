@@ -24,7 +24,8 @@ use crate::keeper;
 use crate::local::rules;
 use crate::logging::panics::{self, Vital};
 use crate::notify;
-use crate::perform::{self, Guard, GuardOptions, Performer};
+use crate::perform::{self, Guard, GuardOptions, LiveLook, Performer};
+use crate::rest;
 use crate::runtime::{self, Exit, INBOX, Input, Reloader, Runtime};
 use crate::source::Source;
 use prepare::{Prepared, prepare};
@@ -101,8 +102,8 @@ async fn begin(prepared: Prepared, exe: PathBuf) -> anyhow::Result<Exit> {
     let (sender, inbox) = mpsc::channel(INBOX);
     let ha = Ha::new(rules(&instance));
     let published = Arc::new(ArcSwap::from_pointee(ha.snapshot(jogi_net::now())));
-    let (configured, _configuration) = watch::channel(Arc::clone(&instance.local));
-    let (_ask, requests) = mpsc::channel(REQUESTS);
+    let (configured, configuration) = watch::channel(Arc::clone(&instance.local));
+    let (ask, requests) = mpsc::channel(REQUESTS);
 
     let ttl = published.load().settings.ttl;
     let (keeper, leases) = keeper::spawn(keeper::Options {
@@ -124,6 +125,15 @@ async fn begin(prepared: Prepared, exe: PathBuf) -> anyhow::Result<Exit> {
         intent: intent.half_made,
     };
     let performer = Performer::new(parts)?;
+    rest::serve(rest::Options {
+        configuration,
+        published: Arc::clone(&published),
+        requests: ask,
+        dcs: Arc::clone(&dcs),
+        keeper: keeper.clone(),
+        live: Arc::new(LiveLook::new(performer.clone())),
+    })
+    .await?;
 
     tokio::spawn(gather::guard::follow(guard.clone(), attachments, sender.clone()));
     tokio::spawn(gather::lease::follow(leases, sender.clone()));
