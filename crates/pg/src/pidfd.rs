@@ -47,20 +47,24 @@ pub struct Stat {
 }
 
 impl Process {
-    /// Takes hold of the process that has the number `pid` now. Error `NotFound` when there is none.
+    /// Takes hold of the running process that has the number `pid` now. Error `NotFound` when there is none.
     pub fn open(pid: i32) -> io::Result<Process> {
+        let process = Process::child(pid)?;
+        if !process.is_running() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(process)
+    }
+
+    /// Takes hold of a child that has not been reaped, whether or not it still runs.
+    pub fn child(pid: i32) -> io::Result<Process> {
         let raw = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = match rustix::process::pidfd_open(raw, PidfdFlags::empty()) {
             Ok(fd) => Some(fd),
             Err(rustix::io::Errno::SRCH) => return Err(io::ErrorKind::NotFound.into()),
             Err(_) => None,
         };
-        let started = stat(pid)?.started;
-        let process = Process { id: ProcessId { pid, started }, fd };
-        if !process.is_running() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(process)
+        Ok(Process { id: ProcessId { pid, started: stat(pid)?.started }, fd })
     }
 
     pub fn id(&self) -> ProcessId {
@@ -320,7 +324,7 @@ mod tests {
         drop(writer);
         let mut lines = Vec::new();
         each_line(&reader.into(), |line| lines.push(String::from_utf8_lossy(line).into_owned())).expect("readable");
-        assert_eq!(lines, ["a", "", &long[..4096 - 3], "b", "last"].map(str::to_owned).to_vec());
+        assert_eq!(lines, ["a", "", &long[..4096], "b", "last"].map(str::to_owned).to_vec());
     }
 
     #[test]

@@ -13,6 +13,9 @@
 //! (`adopted`) when the guard dies; a postmaster stopped by SIGSTOP when the guard dies, until it is continued
 //! or killed by the agent.
 //!
+//! Not done: `cgroup.kill`. It would need a control group of the server's own under version 2, which a guard started by
+//! an ordinary user has not; walking `/proc` ends in the same place.
+//!
 //! - [`client`] and [`spawn`]: the agent's side. [`wire`], [`socket`]: between the two. [`page`]: the lease.
 //! - [`process`]: the guard's loop. [`server`], [`promote`], [`memory`]: its parts.
 
@@ -28,6 +31,8 @@ mod wire;
 
 pub use client::{Client, CommandError, Event, Exit, ExitStatus, Refused, Start, StartAs, Status};
 pub use page::{Acted, LeaseIdentity, LeaseOnPage, Page};
+#[doc(hidden)]
+pub use process::has_started;
 pub use process::main;
 pub use spawn::AttachError;
 pub use wire::Stop;

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jogi_core::Tick;
@@ -41,11 +41,23 @@ const THAW_EVERY: Duration = Duration::from_millis(100);
 /// How often the process is asked for where there is no pidfd, and how often the killed are counted.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// What a postmaster that has ended leaves behind and that is not attached to its shared memory (the log collector, which
+/// writes the last lines) may take this long to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// While armed it looks at the page at least this often, whatever it was told.
 const BELT: Duration = Duration::from_secs(1);
 
 /// How long to wait for a former guard, which ends, to let go of its lock.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the guard is past its preparations, after which it allocates nothing: what tests check.
+#[doc(hidden)]
+pub fn has_started() -> bool {
+    STARTED.load(Ordering::Relaxed)
+}
 
 /// Runs the guard; called first in `main` with `argv[1] == "guard"`.
 pub fn main() -> ! {
@@ -98,6 +110,7 @@ struct Guard {
     /// In this order: what a server started as standby has at least one of.
     signal_files: [CString; 3],
     promote_file: CString,
+    pid_file: CString,
     lonely: Duration,
     oom_score: Option<i32>,
     locked_bytes: u64,
@@ -123,6 +136,8 @@ struct Guard {
     promotion: Option<Promotion>,
     /// When the stopped are continued next, while a shutdown of ours runs.
     thaw: Option<Tick>,
+    /// The postmaster has ended: until when the rest of it may end by itself.
+    grace: Option<Tick>,
     section: GuardOnPage,
     last_exit: Option<Exit>,
     last_busy: Tick,
@@ -149,6 +164,7 @@ impl Guard {
             signal_files: ["standby.signal", "recovery.signal", "recovery.conf"]
                 .map(|name| c_path(&options.data_dir.join(name))),
             promote_file: c_path(&options.data_dir.join("promote")),
+            pid_file: c_path(&options.data_dir.join("postmaster.pid")),
             data_dir: c_path(&options.data_dir),
             lonely: options.lonely,
             oom_score: None,
@@ -170,6 +186,7 @@ impl Guard {
             data: None,
             promotion: None,
             thaw: None,
+            grace: None,
             section: GuardOnPage { guard: ProcessId { pid: own, started }, ..GuardOnPage::default() },
             last_exit: None,
             last_busy: now,
@@ -186,7 +203,7 @@ impl Guard {
     /// Walks the kill path once on a child, so that its pages are in memory when it matters.
     fn rehearse(&mut self, directory: &CString) -> io::Result<()> {
         let child = server::dummy(directory)?;
-        let process = Process::open(child)?;
+        let process = Process::child(child)?;
         let here = FileId::of(directory.as_c_str())?;
         while FileId::working_directory(child).ok() != Some(here) && process.is_running() {
             std::hint::spin_loop();
@@ -210,6 +227,7 @@ impl Guard {
     }
 
     fn run(&mut self) -> i32 {
+        STARTED.store(true, Ordering::Relaxed);
         loop {
             let now = boot_now();
             let next = self.turn(now);
@@ -240,6 +258,7 @@ impl Guard {
                 next.at(now + LOOK_AGAIN);
             }
         }
+        self.see_off(now, &mut next);
         self.thaw(now, &mut next);
         self.promote_step(now, &mut next);
         if self.postmaster.as_ref().is_some_and(|server| !server.child && server.process.pidfd().is_none()) {
@@ -266,6 +285,9 @@ impl Guard {
     /// `soft` has passed: clients gone, walsenders drained.
     fn shut_down(&mut self, now: Tick) {
         self.promotion = None;
+        if self.postmaster.is_none() {
+            return;
+        }
         self.signal_postmaster(Signal::INT);
         self.thaw = Some(now + THAW_EVERY);
         self.acted(Acted::Shutdown, now);
@@ -311,15 +333,42 @@ impl Guard {
         let Some(data) = self.data else { return self.custody.is(Server::None) };
         let left = fence::kill_processes(data);
         self.reap(now);
-        let deserted = self.creator == 0 || fence::shm_attached_of(self.creator).is_ok_and(|attached| attached == 0);
-        if matches!(left, Ok(0)) && deserted && self.postmaster.is_none() {
+        if matches!(left, Ok(0)) && self.is_deserted() && self.postmaster.is_none() {
             self.fenced();
         }
+    }
+
+    /// Nobody is attached to the server's shared memory, so nobody can write.
+    fn is_deserted(&self) -> bool {
+        self.creator == 0 || fence::shm_attached_of(self.creator).is_ok_and(|attached| attached == 0)
+    }
+
+    /// The postmaster has ended by itself. Whoever could still write is killed at once; the others get a moment.
+    fn see_off(&mut self, now: Tick, next: &mut Next) {
+        let Some(until) = self.grace else { return };
+        if self.custody.look(&self.lease, now) == Verdict::KillAll {
+            self.grace = None;
+            return next.at(now);
+        }
+        let mut left = 0;
+        let looked = self.data.map(|data| fence::each_process(data, |_, _| left += 1));
+        let deserted = self.is_deserted();
+        if matches!(looked, Some(Ok(()))) && left == 0 && deserted {
+            self.grace = None;
+            return self.fenced();
+        }
+        if deserted && now < until {
+            return next.at(now + LOOK_AGAIN);
+        }
+        self.grace = None;
+        self.custody.condemn();
+        next.at(now);
     }
 
     fn fenced(&mut self) {
         self.custody.is(Server::None);
         self.creator = 0;
+        self.grace = None;
         self.tell(Kind::Fenced, drop_writer);
         if self.section.acted != Acted::Nothing && !self.rehearsing {
             say(self.section.acted, self.section.acted_at, self.section.guard.pid);
@@ -342,13 +391,13 @@ impl Guard {
         }
         let adopted_ended = |server: &Postmaster| !server.child && !server.process.is_running();
         if self.postmaster.as_ref().is_some_and(adopted_ended) {
-            self.postmaster_ended(ExitStatus::Unknown);
+            self.postmaster_ended(ExitStatus::Unknown, now);
         }
     }
 
     fn reaped(&mut self, pid: i32, status: WaitStatus, now: Tick) {
         if self.postmaster.as_ref().is_some_and(|server| server.process.pid() == pid) {
-            return self.postmaster_ended(self.how_it_ended(status));
+            return self.postmaster_ended(self.how_it_ended(status), now);
         }
         let Some(promotion) = self.promotion.as_mut().filter(|promotion| promotion.waits_for(pid)) else { return };
         match status.exit_status() {
@@ -367,8 +416,7 @@ impl Guard {
         }
     }
 
-    /// Whatever outlives its postmaster may still write: it is killed until all is fenced.
-    fn postmaster_ended(&mut self, how: ExitStatus) {
+    fn postmaster_ended(&mut self, how: ExitStatus, now: Tick) {
         let Some(ended) = self.postmaster.take() else { return };
         let exit = Exit { pid: ended.process.pid(), how };
         self.last_exit = Some(exit);
@@ -376,7 +424,7 @@ impl Guard {
         self.section.postmaster = ProcessId::default();
         self.page.write_guard(&self.section);
         self.tell(Kind::Exited, |writer| drop_writer(exit_fields(writer, exit)));
-        self.custody.condemn();
+        self.grace = Some(now + GRACE);
     }
 
     fn promote_step(&mut self, now: Tick, next: &mut Next) {
@@ -534,18 +582,18 @@ impl Guard {
             return Err(No::because(Reason::Malformed));
         };
         let program = std::ffi::CStr::from_bytes_with_nul(program).map_err(|_| No::because(Reason::Malformed))?;
-        if !self.strings.take(message) {
-            return Err(No::because(Reason::Malformed));
-        }
         let data = FileId::of(self.data_dir.as_c_str())?;
         let mut left = 0;
         fence::each_process(data, |_, _| left += 1)?;
         if left > 0 {
             return Err(No { detail: left, ..No::because(Reason::NotFenced) });
         }
+        if !self.strings.take(message, server::number_in(&self.pid_file)) {
+            return Err(No::because(Reason::Malformed));
+        }
         let launch = Launch { program, log: &log, data_dir: &self.data_dir, oom_score: self.oom_score };
         let pid = server::launch(&launch, &self.strings, &self.page)?;
-        let process = Process::open(pid)?;
+        let process = Process::child(pid)?;
         self.take_charge(Postmaster { process, child: true }, server, data);
         Ok(())
     }

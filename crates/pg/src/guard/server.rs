@@ -4,6 +4,7 @@
 //! the out-of-memory killer) the postmaster does not inherit.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
@@ -15,6 +16,7 @@ use rustix::process::Signal;
 use super::memory;
 use super::page::Page;
 use super::wire::{Message, Tag};
+use crate::pidfd::Text;
 
 /// How many arguments, and how many variables of the environment, a start may have.
 const MOST_STRINGS: usize = 1024;
@@ -26,6 +28,8 @@ pub(super) const NOT_EXECUTED: i32 = 127;
 pub(super) struct Strings {
     arguments: Box<[*const c_char; MOST_STRINGS]>,
     environment: Box<[*const c_char; MOST_STRINGS]>,
+    /// `PG_GRANDPARENT_PID=…`, or empty.
+    grandparent: Text<48>,
 }
 
 /// Everything that the postmaster is started with. Points into the message.
@@ -38,28 +42,50 @@ pub(super) struct Launch<'m> {
 
 impl Strings {
     pub(super) fn new() -> Strings {
-        Strings { arguments: Box::new([ptr::null(); MOST_STRINGS]), environment: Box::new([ptr::null(); MOST_STRINGS]) }
+        Strings {
+            arguments: Box::new([ptr::null(); MOST_STRINGS]),
+            environment: Box::new([ptr::null(); MOST_STRINGS]),
+            grandparent: Text::new(),
+        }
     }
 
     /// Points into `message`, which must stay in place until the fork. `false`: too many, or not terminated.
-    pub(super) fn take(&mut self, message: &Message<'_>) -> bool {
-        point(&mut self.arguments[..], message, Tag::Argument)
-            && point(&mut self.environment[..], message, Tag::Environment)
+    ///
+    /// `stale` is the number in a postmaster.pid that a dead server left. A new one refuses to start when any process has
+    /// that number today, be it another program or a zombie that nobody reaps; PG_GRANDPARENT_PID tells it that this one is
+    /// no server (src/backend/utils/init/miscinit.c, CreateLockFile). It checks the shared memory all the same.
+    pub(super) fn take(&mut self, message: &Message<'_>, stale: Option<i32>) -> bool {
+        let Some(_) = point(&mut self.arguments[..], message, Tag::Argument) else { return false };
+        let Some(count) = point(&mut self.environment[..], message, Tag::Environment) else { return false };
+        let Some(pid) = stale else { return true };
+        self.grandparent = Text::new();
+        let _ = write!(self.grandparent, "PG_GRANDPARENT_PID={pid}\0");
+        let [slot, end, ..] = &mut self.environment[count..] else { return false };
+        *slot = self.grandparent.as_bytes().as_ptr().cast();
+        *end = ptr::null();
+        true
     }
 }
 
-fn point(pointers: &mut [*const c_char], message: &Message<'_>, tag: Tag) -> bool {
+/// The number in the first line of the postmaster.pid at `path`.
+pub(super) fn number_in(path: &CStr) -> Option<i32> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0; 32];
+    let read = rustix::io::read(&file, &mut buffer).ok()?;
+    let line = buffer[..read].split(|byte| *byte == b'\n').next()?;
+    let number: i32 = str::from_utf8(line).ok()?.trim().parse().ok()?;
+    number.checked_abs().filter(|number| *number > 0)
+}
+
+/// Answers how many there are.
+fn point(pointers: &mut [*const c_char], message: &Message<'_>, tag: Tag) -> Option<usize> {
     let mut count = 0;
     for bytes in message.all(tag) {
-        let Ok(text) = CStr::from_bytes_with_nul(bytes) else { return false };
-        if count + 1 >= pointers.len() {
-            return false;
-        }
-        pointers[count] = text.as_ptr();
+        *pointers.get_mut(count)? = CStr::from_bytes_with_nul(bytes).ok()?.as_ptr();
         count += 1;
     }
-    pointers[count] = ptr::null();
-    true
+    *pointers.get_mut(count)? = ptr::null();
+    Some(count)
 }
 
 /// Starts the postmaster; answers its number. It is in the data directory, in a session of its own, before it becomes

@@ -66,6 +66,9 @@ pub(super) fn connect(run_dir: &Path, deadline: Duration) -> io::Result<Connecti
 fn greet(socket: OwnedFd) -> io::Result<Connection> {
     let mut buffer = [0; 1024];
     let (length, fds) = receive_with_fds(socket.as_fd(), &mut buffer)?;
+    if length == 0 {
+        return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the guard ended, or has too many connections"));
+    }
     let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "the guard's greeting cannot be understood");
     let message = Message::parse(&buffer[..length]).filter(|m| m.kind == Some(Kind::Hello)).ok_or_else(unreadable)?;
     let [Some(memory), Some(doorbell)] = fds else { return Err(unreadable()) };
