@@ -36,6 +36,14 @@ pub struct Local {
 }
 
 impl Local {
+    pub fn removes_on_rewind_failure(&self, settings: &Settings) -> bool {
+        self.remove_on_rewind_failure.unwrap_or(settings.remove_on_rewind_failure)
+    }
+
+    pub fn removes_on_divergence(&self, settings: &Settings) -> bool {
+        self.remove_on_diverged_timelines.unwrap_or(settings.remove_on_diverged_timelines)
+    }
+
     pub fn uses_rewind(&self, settings: &Settings) -> bool {
         self.use_pg_rewind.unwrap_or(settings.use_pg_rewind)
     }

@@ -35,7 +35,10 @@ impl Ha {
             );
         }
         let state = format!("no action. I am ({}), a secondary, and following a leader ({leader})", self.me());
-        Decision::new(state, format!("{leader} holds the leader lock"))
+        match self.divergence.hopeless() {
+            Some(why) => Decision::new(state, why).waiting("a person"),
+            None => Decision::new(state, format!("{leader} holds the leader lock")),
+        }
     }
 
     fn follow_anew(&mut self, followed: Followed, leader: &MemberName) -> Decision {

@@ -18,6 +18,8 @@ pub(super) struct Divergence {
     ours: Option<Local>,
     /// Nothing but a rewind or a copy makes the data directory whole.
     must: bool,
+    /// Why this member will not stream again by itself.
+    hopeless: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +70,10 @@ impl Divergence {
     pub fn must_rewind(&mut self) {
         self.state = State::Need;
         self.must = true;
+    }
+
+    pub fn hopeless(&self) -> Option<&str> {
+        self.hopeless.as_deref()
     }
 
     pub fn must(&self) -> bool {
@@ -240,18 +246,17 @@ impl Ha {
         if wanted && able {
             return Some(self.begin_rewind(&leader, &control));
         }
-        if self.local.remove_on_diverged_timelines == Some(true) || self.divergence.must {
+        if self.local.removes_on_divergence(&self.settings) || self.divergence.must {
             return Some(self.copy_anew("the timelines have diverged and pg_rewind cannot be used"));
         }
         let why = if wanted { "neither wal_log_hints nor data checksums are on" } else { "use_pg_rewind is off" };
-        self.note(
-            NoteLevel::Error,
-            format!(
-                "our WAL is not part of {leader}'s and pg_rewind cannot help: {why}. Reinitialize this member, or set \
-                 remove_data_directory_on_diverged_timelines"
-            ),
+        let text = format!(
+            "our WAL is not part of {leader}'s and pg_rewind cannot help: {why}. Reinitialize this member, or set \
+             remove_data_directory_on_diverged_timelines"
         );
+        self.note(NoteLevel::Error, text.clone());
         self.divergence.state = State::Failed;
+        self.divergence.hopeless = Some(text);
         None
     }
 
@@ -290,7 +295,7 @@ impl Ha {
             self.pause_after(self.failures.rewind);
             return;
         }
-        if self.local.remove_on_rewind_failure == Some(true) {
+        if self.local.removes_on_rewind_failure(&self.settings) {
             self.copy_anew(&format!("pg_rewind failed: {why}"));
             return;
         }

@@ -49,6 +49,8 @@ pub struct Settings {
     pub member_slots_ttl: Duration,
     pub use_slots: bool,
     pub use_pg_rewind: bool,
+    pub remove_on_rewind_failure: bool,
+    pub remove_on_diverged_timelines: bool,
     pub standby_cluster: Option<StandbyCluster>,
 }
 
@@ -101,6 +103,8 @@ impl Settings {
             member_slots_ttl: config.get("member_slots_ttl").and_then(time_span).unwrap_or(Duration::from_secs(1800)),
             use_slots: postgresql_flag("use_slots", true),
             use_pg_rewind: postgresql_flag("use_pg_rewind", false),
+            remove_on_rewind_failure: postgresql_flag("remove_data_directory_on_rewind_failure", false),
+            remove_on_diverged_timelines: postgresql_flag("remove_data_directory_on_diverged_timelines", false),
             standby_cluster: config.get("standby_cluster").and_then(standby_cluster),
         }
     }
