@@ -5,6 +5,7 @@
 //! more. The number of connections is bounded; at the bound the one that has idled longest makes room, so
 //! idle clients cannot lock out a load balancer's health check.
 
+mod body;
 mod connections;
 
 use std::convert::Infallible;
@@ -16,7 +17,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use tracing::{debug, warn};
 
+use self::body::BusyBody;
 use self::connections::{Connections, Slot};
 use crate::tls::SwappableServerTls;
 
@@ -158,7 +159,12 @@ impl Server {
         }
     }
 
-    async fn request(&self, request: Request<Incoming>, peer: Peer, slot: &Slot) -> Result<Response<Body>, Infallible> {
+    async fn request(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        slot: &Slot,
+    ) -> Result<Response<BusyBody>, Infallible> {
         let busy = slot.busy(self.options.request_timeout + ANSWER_GRACE);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
@@ -173,13 +179,7 @@ impl Server {
                 answer
             }
         };
-        // The connection is busy until the answer's last frame has been taken.
-        Ok(answer.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _ = &busy;
-                frame
-            }))
-        }))
+        Ok(answer.map(|body| BusyBody::new(body, busy)))
     }
 }
 

@@ -63,7 +63,8 @@ async fn closed(stream: &mut TcpStream, within: Duration) -> bool {
 async fn requests_are_answered_on_one_connection() {
     let server = start(ServeOptions::default(), None).await;
     let mut stream = TcpStream::connect(server.address).await.expect("open");
-    assert!(ask(&mut stream, "/").await.ends_with("hello"));
+    let answer = ask(&mut stream, "/").await;
+    assert!(answer.contains("content-length: 5\r\n") && answer.ends_with("hello"), "{answer}");
     let peer = ask(&mut stream, "/peer").await;
     let own = stream.local_addr().expect("open");
     assert!(peer.contains(&format!("address: {own}, certified: false, encrypted: false")), "{peer}");
