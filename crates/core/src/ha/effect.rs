@@ -39,6 +39,8 @@ pub enum Lane {
     Store,
     /// Our own member key: what rules write does not wait for it.
     Member,
+    /// What one request writes to the store: it does not wait for the routine writes.
+    Request(super::RequestId),
     /// Readings of the store on demand.
     Load,
     /// Requests to one other member.

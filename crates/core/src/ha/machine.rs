@@ -556,7 +556,7 @@ impl Ha {
             return;
         };
         if outcome != Err(Failure::Stuck) {
-            self.lanes.remove(&flight.lane);
+            self.lanes.retain(|_, held| *held != id);
         }
         self.ended(id, flight.purpose, outcome);
     }
@@ -731,10 +731,16 @@ impl Ha {
             let Some(flight) = self.inflight.remove(&id) else { continue };
             let question = match flight.lane {
                 Lane::Server | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Callback(_) => false,
-                Lane::Lock | Lane::Look | Lane::Store | Lane::Member | Lane::Load | Lane::Peer(_) => true,
+                Lane::Lock
+                | Lane::Look
+                | Lane::Store
+                | Lane::Member
+                | Lane::Request(_)
+                | Lane::Load
+                | Lane::Peer(_) => true,
             };
             if question {
-                self.lanes.remove(&flight.lane);
+                self.lanes.retain(|_, held| *held != id);
             }
             self.ended(id, flight.purpose, Err(Failure::Stuck));
         }

@@ -130,8 +130,7 @@ impl Ha {
                 let patience = self.settings.loop_wait.max(Duration::from_secs(10)) * 2;
                 self.wait_for_answer(id, asked, patience);
                 let act = Act::Write(Write::put(Key::Failover, text));
-                // Its own lane: a request does not wait for the routine writes.
-                self.fire(Lane::Store, act, self.settings.ttl.min(SHORT), Purpose::FailoverRequest(id));
+                self.issue(Lane::Request(id), act, self.settings.ttl.min(SHORT), Purpose::FailoverRequest(id));
             }
         }
     }
@@ -265,7 +264,7 @@ impl Ha {
             Some(failover) => {
                 self.wait_for_answer(id, Asked::Cancel, SHORT * 3);
                 let write = Write::put(Key::Failover, "{}").when(Condition::Unchanged(failover.revision));
-                self.fire(Lane::Store, Act::Write(write), SHORT, Purpose::FailoverCancel(id));
+                self.issue(Lane::Request(id), Act::Write(write), SHORT, Purpose::FailoverCancel(id));
             }
         }
     }
