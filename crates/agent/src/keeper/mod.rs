@@ -201,3 +201,13 @@ fn gone() -> Failure {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+impl KeeperHandle {
+    /// A handle without a keeper behind it.
+    pub(crate) fn fixed(valid_until: Tick) -> KeeperHandle {
+        let shared = Arc::new(Shared::default());
+        shared.valid_until.store(valid_until.0, SeqCst);
+        KeeperHandle { commands: mpsc::channel(1).0, shared }
+    }
+}

@@ -157,7 +157,8 @@ async fn a_new_ttl_moves_the_lock_without_losing_it() {
     let (generation, _) = a.lead().await;
     let before = a.leader().await.expect("a leader");
     a.keeper.set_ttl(Duration::from_secs(20));
-    let long = |lease: &Lease| lease.lock.as_ref().is_some_and(|l| l.valid_until > boot_now() + Duration::from_secs(15));
+    let long =
+        |lease: &Lease| lease.lock.as_ref().is_some_and(|l| l.valid_until > boot_now() + Duration::from_secs(15));
     let lease = a.until("the long lease", long).await;
     assert_eq!(lease.lock.map(|lock| lock.generation), Some(generation));
     let after = a.leader().await.expect("a leader");

@@ -40,9 +40,10 @@ impl Access {
     /// Resolves the names of the allowlist.
     pub async fn new(restapi: &RestApi) -> Access {
         let entries = join_all(restapi.allowlist.iter().map(|entry| networks(entry))).await;
-        let key = restapi.authentication.as_ref().map(|auth| {
-            STANDARD.encode(format!("{}:{}", auth.username, auth.password.expose())).into_bytes()
-        });
+        let key = restapi
+            .authentication
+            .as_ref()
+            .map(|auth| STANDARD.encode(format!("{}:{}", auth.username, auth.password.expose())).into_bytes());
         Access {
             allowed: entries.into_iter().flatten().collect(),
             include_members: restapi.allowlist_include_members,

@@ -21,9 +21,18 @@ use crate::local::VERSION;
 pub(super) enum Answer {
     /// A status line and nothing else.
     Bare(u16),
-    Full { status: u16, content_type: &'static str, headers: Vec<(HeaderName, String)>, body: String },
+    Full {
+        status: u16,
+        content_type: &'static str,
+        headers: Vec<(HeaderName, String)>,
+        body: String,
+    },
     /// The HTML page that Python's server makes of an error that a handler raises.
-    ErrorPage { status: u16, message: Option<String>, explain: Option<String> },
+    ErrorPage {
+        status: u16,
+        message: Option<String>,
+        explain: Option<String>,
+    },
 }
 
 const HTML: &str = "text/html";

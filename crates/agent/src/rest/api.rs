@@ -84,7 +84,12 @@ impl Api {
             Ok(Err(_)) => Reply::new(503, "the agent is ending"),
             Err(_) => {
                 let seconds = patience.as_secs();
-                Reply::new(503, format!("no answer from the decision loop within {seconds} s; the request may still be carried out"))
+                Reply::new(
+                    503,
+                    format!(
+                        "no answer from the decision loop within {seconds} s; the request may still be carried out"
+                    ),
+                )
             }
         }
     }

@@ -151,8 +151,13 @@ mod tests {
             (r#"{}"#, "node-1", "replica"),
         ] {
             let sync = format!(r#"{{"leader":"node-0","quorum":0,"sync_standby":"{sync}"}}"#);
-            let cluster =
-                cluster(&[("leader", "node-0"), ("members/node-0", A), ("members/node-1", B), ("sync", &sync), ("config", config)]);
+            let cluster = cluster(&[
+                ("leader", "node-0"),
+                ("members/node-0", A),
+                ("members/node-1", B),
+                ("sync", &sync),
+                ("config", config),
+            ]);
             let settings = cluster.settings().expect("settings");
             let document = document(&cluster, &settings, "demo");
             assert_eq!(document["members"][1]["role"], role, "{config}");

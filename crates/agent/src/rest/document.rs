@@ -172,7 +172,10 @@ impl<'a> Status<'a> {
         }
         if self.is_restart_pending() {
             doc.insert("pending_restart".into(), true.into());
-            doc.insert("pending_restart_reason".into(), member.get("pending_restart_reason").cloned().unwrap_or(json!({})));
+            doc.insert(
+                "pending_restart_reason".into(),
+                member.get("pending_restart_reason").cloned().unwrap_or(json!({})),
+            );
         }
         let (scope, name) = (local.scope.as_str(), local.name.as_str());
         doc.insert("patroni".into(), json!({"version": VERSION, "scope": scope, "name": name}));

@@ -15,7 +15,9 @@ const BACKLOG: u32 = 128;
 pub(super) async fn bind(address: &HostPort, queue: u32) -> io::Result<TcpListener> {
     let port = address.port;
     let candidates = match address.host.as_str() {
-        "" | "*" => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))],
+        "" | "*" => {
+            vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))]
+        }
         host => {
             let mut found: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
             found.sort_by_key(SocketAddr::is_ipv4);

@@ -73,7 +73,7 @@ impl Page {
     }
 }
 
-fn text(status: &Status<'_>) -> String {
+pub(super) fn text(status: &Status<'_>) -> String {
     let local = &status.snapshot.local;
     let labels = format!("{{scope=\"{}\",name=\"{}\"}}", local.scope, local.name);
     let mut page = Page { labels, text: String::new() };
@@ -91,11 +91,7 @@ fn roles(page: &mut Page, status: &Status<'_>) {
     let started = status.row.map(|row| row.postmaster_start);
     let version: String = VERSION.split('.').map(|part| format!("{part:0>2}")).collect();
     page.gauge("patroni_version", "Patroni semver without periods.", version);
-    page.flag(
-        "patroni_postgres_running",
-        "Value is 1 if Postgres is running, 0 otherwise.",
-        status.is_running(),
-    );
+    page.flag("patroni_postgres_running", "Value is 1 if Postgres is running, 0 otherwise.", status.is_running());
     page.gauge("patroni_postmaster_start_time", "Epoch seconds since Postgres started.", seconds(started));
     page.flag("patroni_primary", "Value is 1 if this node is the leader, 0 otherwise.", role == "primary");
     page.counter(
@@ -166,11 +162,7 @@ fn server(page: &mut Page, status: &Status<'_>) {
 
 fn cluster(page: &mut Page, status: &Status<'_>) {
     let snapshot = status.snapshot;
-    page.flag(
-        "patroni_cluster_unlocked",
-        "Value is 1 if the cluster is unlocked, 0 if locked.",
-        status.is_unlocked(),
-    );
+    page.flag("patroni_cluster_unlocked", "Value is 1 if the cluster is unlocked, 0 if locked.", status.is_unlocked());
     page.flag(
         "patroni_failsafe_mode_is_active",
         "Value is 1 if failsafe mode is active, 0 if inactive.",
@@ -204,9 +196,4 @@ fn state(page: &mut Page, state: &str) {
 
 fn seconds(wall: Option<Wall>) -> String {
     wall.map_or_else(|| "0".to_owned(), wall::epoch)
-}
-
-#[cfg(test)]
-pub(super) fn of(status: &Status<'_>) -> String {
-    text(status)
 }

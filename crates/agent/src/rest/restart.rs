@@ -34,9 +34,7 @@ fn read(body: &Map<String, Value>, now: Wall) -> Result<Restart, Answer> {
             "role" => match value.as_str() {
                 Some(role @ ("primary" | "standby_leader" | "replica")) => restart.role = Some(role.to_owned()),
                 _ => {
-                    return refuse(
-                        "PostgreSQL role should be either primary, standby_leader, or replica".to_owned(),
-                    );
+                    return refuse("PostgreSQL role should be either primary, standby_leader, or replica".to_owned());
                 }
             },
             "postgres_version" => {
@@ -83,7 +81,9 @@ mod tests {
 
     #[test]
     fn conditions_are_read() {
-        let restart = read_json(json!({"role": "replica", "postgres_version": "15.2", "timeout": "1min", "restart_pending": false}));
+        let restart = read_json(
+            json!({"role": "replica", "postgres_version": "15.2", "timeout": "1min", "restart_pending": false}),
+        );
         let restart = restart.expect("good conditions");
         assert_eq!(restart.role.as_deref(), Some("replica"));
         assert_eq!((restart.older_than, restart.postgres_version.as_deref()), (Some(150_002), Some("15.2")));

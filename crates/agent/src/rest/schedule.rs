@@ -1,9 +1,9 @@
 //! `scheduled_at` and `schedule`: points of time as people and tools write them.
 
+use jiff::Timestamp;
 use jiff::civil::{DateTime, Time};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::{Offset, TimeZone};
-use jiff::Timestamp;
 use jogi_core::Wall;
 use jogi_core::ha::When;
 use serde_json::Value;

@@ -26,7 +26,9 @@ pub enum RestError {
          program (an agent of the same host?) uses the port"
     )]
     Listen { address: HostPort, cause: io::Error },
-    #[error("the REST API's TLS cannot be set up: {0}; see certfile, keyfile and cafile of restapi in the configuration")]
+    #[error(
+        "the REST API's TLS cannot be set up: {0}; see certfile, keyfile and cafile of restapi in the configuration"
+    )]
     Tls(#[from] TlsError),
 }
 
@@ -61,16 +63,12 @@ impl Server {
         Ok(Server::run(api, restapi, tls, listener))
     }
 
-    fn run(
-        api: &Arc<Api>,
-        restapi: &RestApi,
-        tls: Option<Arc<SwappableServerTls>>,
-        listener: TcpListener,
-    ) -> Server {
+    fn run(api: &Arc<Api>, restapi: &RestApi, tls: Option<Arc<SwappableServerTls>>, listener: TcpListener) -> Server {
         let api = Arc::clone(api);
         let router = axum::Router::new().fallback(move |request| dispatch::handle(Arc::clone(&api), request));
         // An operation's own patience ends before the connection's.
-        let options = ServeOptions { request_timeout: OPERATION_PATIENCE + Duration::from_secs(60), ..ServeOptions::default() };
+        let options =
+            ServeOptions { request_timeout: OPERATION_PATIENCE + Duration::from_secs(60), ..ServeOptions::default() };
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stopped.await;

@@ -29,7 +29,9 @@ fn request(api: &Api, action: Action, body: &Map<String, Value>) -> Result<Reque
     let text = |name: &str| field(name).map(python::str);
     let (leader, candidate) = (text("leader"), text("candidate").or_else(|| text("member")));
     let scheduled_at = field("scheduled_at");
-    tracing::info!("received {action:?} request with leader={leader:?} candidate={candidate:?} scheduled_at={scheduled_at:?}");
+    tracing::info!(
+        "received {action:?} request with leader={leader:?} candidate={candidate:?} scheduled_at={scheduled_at:?}"
+    );
     let refuse = |text: &str| Err(Answer::text(400, text));
     match action {
         Action::Failover if candidate.is_none() => {

@@ -1,0 +1,7 @@
+//! The whole API over a socket, made from fixed snapshots.
+
+mod documents;
+mod fixture;
+mod health;
+mod requests;
+mod wire;
