@@ -190,12 +190,12 @@ pub fn put_aside(data_dir: &Path, aside: Aside) -> Result<PutAside, DataDirError
     if is_empty(data_dir).map_err(failed("read", data_dir))? {
         return Ok(done);
     }
-    if aside == Aside::Old {
-        if let Some(why) = make_room(data_dir, &mut done)? {
-            wipe(data_dir)?;
-            done.removed = Some(why);
-            return Ok(done);
-        }
+    if aside == Aside::Old
+        && let Some(why) = make_room(data_dir, &mut done)?
+    {
+        wipe(data_dir)?;
+        done.removed = Some(why);
+        return Ok(done);
     }
     let suffix = suffix(data_dir, aside);
     match rename_all(data_dir, &suffix, &mut done) {

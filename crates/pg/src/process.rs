@@ -66,7 +66,9 @@ fn control_lines(minimums: &Minimums) -> BTreeMap<String, String> {
 
 fn postmaster_environment(instance: &Instance) -> Vec<(OsString, OsString)> {
     let mut env = clean_environment();
-    env.retain(|(name, _)| name != "PG_MALLOC_ARENA_MAX" && name != "PG_GRANDPARENT_PID");
+    env.retain(|(name, _)| {
+        !is_foreign(name.as_bytes()) && name != "PG_MALLOC_ARENA_MAX" && name != "PG_GRANDPARENT_PID"
+    });
     if let Some(arenas) = std::env::var_os("PG_MALLOC_ARENA_MAX") {
         env.retain(|(name, _)| name != "MALLOC_ARENA_MAX");
         env.push(("MALLOC_ARENA_MAX".into(), arenas));
@@ -77,28 +79,22 @@ fn postmaster_environment(instance: &Instance) -> Vec<(OsString, OsString)> {
     env
 }
 
-/// Our environment without what is the agent's own (`PATRONI_*`, `KUBERNETES_*`, `NOTIFY_SOCKET` …) and without
-/// what would send a program to another server (`PGHOST` and its like).
+/// Our environment without what is the agent's own (`PATRONI_*`, `NOTIFY_SOCKET` …): for callbacks and scripts,
+/// which may well talk to Kubernetes or to a server of their own.
 pub fn clean_environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| !is_private(name.as_bytes())).collect()
 }
 
 fn is_private(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 3] = [b"PATRONI_", b"KUBERNETES_", b"JOGI_"];
-    const NAMES: [&[u8]; 11] = [
-        b"NOTIFY_SOCKET",
-        b"WATCHDOG_USEC",
-        b"WATCHDOG_PID",
-        b"LISTEN_FDS",
-        b"LISTEN_PID",
-        b"PGHOST",
-        b"PGPORT",
-        b"PGUSER",
-        b"PGPASSWORD",
-        b"PGDATABASE",
-        b"PGSERVICE",
-    ];
+    const PREFIXES: [&[u8]; 2] = [b"PATRONI_", b"JOGI_"];
+    const NAMES: [&[u8]; 6] =
+        [b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES"];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+}
+
+/// What a server has no use for: whoever may run a program in it would read it there.
+fn is_foreign(name: &[u8]) -> bool {
+    name.starts_with(b"KUBERNETES_") || name == b"PGPASSWORD"
 }
 
 #[cfg(test)]
@@ -109,9 +105,9 @@ mod tests {
     fn what_is_the_agents_own_is_not_handed_on() {
         for (name, private) in [
             ("PATRONI_SUPERUSER_PASSWORD", true),
-            ("KUBERNETES_SERVICE_HOST", true),
+            ("JOGI_TEST_PG_BIN", true),
             ("NOTIFY_SOCKET", true),
-            ("PGPASSWORD", true),
+            ("KUBERNETES_SERVICE_HOST", false),
             ("PATH", false),
             ("LC_ALL", false),
             ("PGDATA", false),
@@ -119,5 +115,6 @@ mod tests {
         ] {
             assert_eq!(is_private(name.as_bytes()), private, "{name}");
         }
+        assert!(is_foreign(b"KUBERNETES_SERVICE_HOST") && is_foreign(b"PGPASSWORD") && !is_foreign(b"PATH"));
     }
 }

@@ -56,10 +56,7 @@ pub async fn post_bootstrap(instance: &Instance, within: Duration, cancel: &mut 
             connection.query(&format!("GRANT EXECUTE ON FUNCTION {function} TO {name}"), left()).await?;
         }
     }
-    if files::custom_bootstrap_under_way(instance).is_some() {
-        run_blocking(instance, put_real_files).await?;
-    }
-    Ok(())
+    run_blocking(instance, put_real_files).await
 }
 
 fn separate_rewind_role(instance: &Instance, version: u32) -> Option<&Credentials> {
@@ -125,6 +122,9 @@ fn local_connection(instance: &Instance) -> Result<(String, Passwords), FileErro
 }
 
 fn put_real_files(instance: &Instance) -> Result<(), FileError> {
+    if files::custom_bootstrap_under_way(instance).is_none() {
+        return Ok(());
+    }
     let setup = Setup { mode: Mode::Primary, dynamic: instance.dynamic.clone(), synchronous_standby_names: None };
     files::finish_custom(instance, &setup)?;
     postmaster::reload(instance.data_dir()).map_err(FileError::io("reload the server of", instance.data_dir()))?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use jogi_config::Secret;
 use jogi_config::local::Credentials;
+use jogi_config::postgres::{local_tcp_host, socket_directory};
 use jogi_core::ha::Upstream;
 
 use crate::instance::Instance;
@@ -123,7 +124,7 @@ impl Instance {
     /// To another server, as the role that pg_rewind connects as.
     pub fn rewind_target(&self, upstream: &Upstream) -> Target {
         let nobody = Credentials::default();
-        let credentials = self.local.postgresql.authentication.rewind(self.version()).unwrap_or(&nobody);
+        let credentials = self.local.postgresql.authentication.rewind(self.binaries.version).unwrap_or(&nobody);
         Target {
             settings: Purpose::Heartbeat.settings(),
             ..self.target(Address::Tcp(upstream.host.clone(), upstream.port), credentials)
@@ -144,21 +145,14 @@ impl Instance {
         }
     }
 
-    /// The first listed address that means this machine, else the first of all.
     fn tcp_address(&self) -> Address {
         let listen = &self.local.postgresql.listen;
-        let here = ["*", "localhost", "0.0.0.0", "127.0.0.1"];
-        let host = match listen.hosts().any(|host| here.contains(&host)) {
-            true => "localhost",
-            false => listen.hosts().next().unwrap_or("localhost"),
-        };
-        Address::Tcp(host.to_owned(), listen.port)
+        Address::Tcp(local_tcp_host(&listen.host), listen.port)
     }
 
     fn socket_address(&self) -> Option<Address> {
-        let dirs = self.effective.parameters.get("unix_socket_directories")?.as_str()?;
-        let dir = dirs.split(',').map(str::trim).find(|dir| dir.starts_with('/'))?;
-        Some(Address::Unix(PathBuf::from(dir), self.local.postgresql.listen.port))
+        let dirs = self.effective.parameters.text("unix_socket_directories")?;
+        Some(Address::Unix(PathBuf::from(socket_directory(&dirs)?), self.local.postgresql.listen.port))
     }
 
     fn target(&self, address: Address, credentials: &Credentials) -> Target {

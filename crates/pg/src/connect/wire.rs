@@ -64,13 +64,13 @@ pub enum SqlError {
     #[error("PostgreSQL at {server} did not answer within {within:?} ({doing})")]
     TimedOut { server: String, doing: &'static str, within: Duration },
     #[error("PostgreSQL at {server} does not let {user} in: {error}")]
-    Rejected { server: String, user: String, error: ServerError },
+    Rejected { server: String, user: String, error: Box<ServerError> },
     #[error("cannot log in to PostgreSQL at {server} as {user}: {cause}")]
     Login { server: String, user: String, cause: String },
     #[error("TLS with PostgreSQL at {server} failed: {cause}")]
     Tls { server: String, cause: String },
     #[error("PostgreSQL at {server} reported: {error}")]
-    Failed { server: String, error: ServerError },
+    Failed { server: String, error: Box<ServerError> },
     #[error("the connection to PostgreSQL at {server} broke: {cause}")]
     Lost { server: String, cause: String },
 }
@@ -247,10 +247,8 @@ impl Connection {
             match self.receive().await? {
                 Message::ReadyForQuery(_) => return Ok(()),
                 Message::BackendKeyData(body) => self.backend = Some((body.process_id(), body.secret_key())),
-                Message::ParameterStatus(body) => {
-                    if body.name().is_ok_and(|name| name == "server_version") {
-                        self.version = body.value().ok().and_then(crate::binaries::version_number).unwrap_or(0);
-                    }
+                Message::ParameterStatus(body) if body.name().is_ok_and(|name| name == "server_version") => {
+                    self.version = body.value().ok().and_then(crate::binaries::version_number).unwrap_or(0);
                 }
                 Message::ErrorResponse(body) => return Err(self.rejected(&body)),
                 _ => {}
@@ -287,7 +285,7 @@ impl Connection {
         }
         match failed {
             None => Ok(rows),
-            Some(error) => Err(SqlError::Failed { server: self.server.clone(), error }),
+            Some(error) => Err(SqlError::Failed { server: self.server.clone(), error: Box::new(error) }),
         }
     }
 
@@ -354,7 +352,7 @@ impl Connection {
     }
 
     pub(super) fn rejected(&self, body: &ErrorResponseBody) -> SqlError {
-        SqlError::Rejected { server: self.server.clone(), user: self.user.clone(), error: server_error(body) }
+        SqlError::Rejected { server: self.server.clone(), user: self.user.clone(), error: Box::new(server_error(body)) }
     }
 }
 

@@ -122,11 +122,11 @@ impl Looker {
         until: Instant,
     ) -> Row {
         let Answer { mut row, loaded_at } = answer;
-        if !self.pending_is_current(instance, &row, loaded_at) {
-            if let Ok(parameters) = running::pending_restart(instance, connection, left(until)).await {
-                let started = row.postmaster_start;
-                self.pending = Some(Pending { started, loaded_at, instance: instance.clone(), parameters });
-            }
+        if !self.pending_is_current(instance, &row, loaded_at)
+            && let Ok(parameters) = running::pending_restart(instance, connection, left(until)).await
+        {
+            let started = row.postmaster_start;
+            self.pending = Some(Pending { started, loaded_at, instance: instance.clone(), parameters });
         }
         row.pending_restart = self.pending.as_ref().map(|p| p.parameters.clone()).unwrap_or_default();
         self.find_timeline(instance, &mut row, until).await;

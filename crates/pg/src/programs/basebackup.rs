@@ -17,7 +17,7 @@ pub async fn basebackup(
     within: Duration,
     cancel: &mut Cancel,
 ) -> Result<(), ProgramError> {
-    let options = method.basebackup_options(instance.version());
+    let options = method.basebackup_options(instance.binaries.version);
     for problem in &options.problems {
         tracing::warn!("postgresql.basebackup: {problem}");
     }

@@ -109,7 +109,10 @@ async fn try_method(
         true => basebackup(instance, method, source, within, cancel).await,
         false => run_method(instance, method, source, within, cancel).await,
     };
-    let ended = ended.and_then(|()| check(instance));
+    let ended = match ended {
+        Ok(()) => run_blocking(instance, check).await,
+        Err(error) => Err(error),
+    };
     if ended.is_err() && !method.keeps_data() {
         run_blocking(instance, empty).await?;
     }

@@ -68,16 +68,16 @@ pub async fn custom_bootstrap(instance: &Instance, within: Duration, cancel: &mu
     program = program.args(custom.arguments.iter().map(|(key, value)| format!("--{key}={value}")));
     let output = succeed(&program, within, cancel).await?;
     tracing::debug!(method = %custom.method, "custom bootstrap: {output}");
-    run_blocking(instance, |instance| {
-        files::forget_dynamic(instance.data_dir())?;
-        Ok::<(), FileError>(())
-    })
-    .await?;
+    run_blocking(instance, check_custom).await
+}
+
+/// A method's word that it succeeded is not enough; what another cluster left in its data is not ours.
+fn check_custom(instance: &Instance) -> Result<(), ProgramError> {
+    files::forget_dynamic(instance.data_dir())?;
     match data_dir::inspect(instance.data_dir(), instance.binaries.major()) {
         data_dir::Found::Cluster { .. } => Ok(()),
         data_dir::Found::Empty => Err(ProgramError::Prepare(format!(
-            "the bootstrap method '{}' ended with success and left {} empty",
-            custom.method,
+            "the bootstrap method ended with success and left {} empty",
             instance.data_dir().display()
         ))),
         data_dir::Found::Unusable(why) | data_dir::Found::Broken(why) => Err(ProgramError::Prepare(why)),

@@ -26,9 +26,7 @@ pub async fn rewind(
 ) -> Result<(), ProgramError> {
     let until = Instant::now() + within;
     let left = || until.saturating_duration_since(Instant::now());
-    if postmaster::find(instance.data_dir()).ok().flatten().is_some() {
-        return Err(ProgramError::Prepare("the server runs: it must be stopped before pg_rewind".to_owned()));
-    }
+    run_blocking(instance, refuse_running).await?;
     let (connection, passwords) = connection(instance, source).await?;
     let restore_command = restore_command(instance);
     let mut program = postgres_program(&instance.binaries.pg_rewind)
@@ -41,7 +39,7 @@ pub async fn rewind(
     if fetches_itself {
         program = program.arg("--restore-target-wal");
     }
-    if is_elsewhere(instance) && instance.version() >= 150_000 {
+    if is_elsewhere(instance) && instance.binaries.version >= 150_000 {
         let mut option = OsString::from("--config-file=");
         option.push(instance.conf_file());
         program = program.arg(option);
@@ -66,6 +64,14 @@ pub async fn rewind(
     Err(ProgramError::Prepare(format!("pg_rewind was given up: it asked for more than {FETCHES_MAX} segments")))
 }
 
+fn refuse_running(instance: &Instance) -> Result<(), ProgramError> {
+    match postmaster::find(instance.data_dir()) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(ProgramError::Prepare("the server runs: it must be stopped before pg_rewind".to_owned())),
+        Err(e) => Err(ProgramError::Prepare(format!("it cannot be told whether the server runs: {e}"))),
+    }
+}
+
 async fn connection(instance: &Instance, source: &Upstream) -> Result<(String, Passwords), ProgramError> {
     let source = source.clone();
     run_blocking(instance, move |instance| {
@@ -87,7 +93,7 @@ fn restore_command(instance: &Instance) -> Option<String> {
 
 /// pg_rewind reads restore_command from the configuration: from 13 on in the data directory, from 15 on anywhere.
 fn restores_by_itself(instance: &Instance) -> bool {
-    let version = instance.version();
+    let version = instance.binaries.version;
     version >= 150_000 || version >= 130_000 && !is_elsewhere(instance)
 }
 
