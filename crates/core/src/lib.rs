@@ -16,8 +16,10 @@ pub mod names;
 pub mod time;
 pub mod timeline;
 pub mod view;
+pub mod weaken;
 
 pub use lsn::Lsn;
 pub use names::{MemberName, SlotName};
 pub use time::{Now, Tick, Wall};
 pub use timeline::{History, Timeline};
+pub use weaken::{Weaken, Weakness};

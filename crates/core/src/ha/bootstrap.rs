@@ -3,8 +3,8 @@
 use super::machine::{Ha, NoteLevel, Phase};
 use super::op::{Kind, Op, Starting, Step};
 use super::{Aside, Decision, Intent, Mode, Upstream};
-use crate::MemberName;
 use crate::view::{Cluster, Member, Revision};
+use crate::{MemberName, Weakness};
 
 impl Ha {
     pub(super) fn empty(&mut self) -> Decision {
@@ -84,7 +84,8 @@ impl Ha {
         // An identity that was lost from the store may live on in a member's data (fault-scenarios F8).
         let has_data = |m: &&Member| m.data.xlog_location().is_some() || m.data.timeline().is_some();
         let owner = cluster.members.values().filter(|m| m.name != *self.me()).find(has_data).map(|m| m.name.clone());
-        if cluster.history.is_some() || owner.is_some() {
+        let traces = cluster.history.is_some() || owner.is_some();
+        if traces && !self.weaken.has(Weakness::InitdbAgain) {
             let owner = owner.map_or_else(|| "the store's history".to_owned(), |n| format!("member {n}"));
             let because = format!("{owner} shows that the cluster has existed; no new one is made");
             return Decision::new("no action", because).waiting("the member that has the data");

@@ -7,6 +7,7 @@ use super::op::{Kind, Op, Step, UNLIMITED};
 use super::server::{Accepting, ControlState, DataDir, Process};
 use super::timer::Timer;
 use super::{Act, Aside, Decision, Intent, Lane, Stop};
+use crate::Weakness;
 
 /// How long a starting agent waits for the store before it closes a primary that has no lease.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(1);
@@ -30,7 +31,7 @@ impl Ha {
         if let Some(decision) = self.stale_lock() {
             return decision;
         }
-        if let Some(intent) = self.found.intent.clone() {
+        if let Some(intent) = self.found.intent.clone().filter(|_| !self.weaken.has(Weakness::StartHalfCopies)) {
             return self.interrupted(intent);
         }
         match &server.data {
@@ -68,7 +69,8 @@ impl Ha {
     /// A server that is writable without a lease is closed at once (fault-scenarios F16), except in pause,
     /// or when it is the only one of a cluster that has no leader: then it takes the lock first.
     fn unleased_primary(&mut self) -> Option<Decision> {
-        if !self.is_writable() || self.paused() || self.lock().is_some() {
+        let let_be = self.paused() || self.weaken.has(Weakness::KeepUnleased);
+        if !self.is_writable() || let_be || self.lock().is_some() {
             return None;
         }
         if self.lease.lock.is_some() {
@@ -262,7 +264,9 @@ impl Ha {
             self.phase = Phase::Starting;
             return self.starting(silent);
         }
-        if self.lease.lock.is_some() && !self.paused() && silent >= self.settings.ttl.max(super::leader::HUNG) {
+        let patience = self.settings.ttl.max(super::leader::HUNG);
+        let hung = silent >= patience && !self.weaken.has(Weakness::IgnoreHung);
+        if self.lease.lock.is_some() && !self.paused() && hung {
             return self.hung(silent);
         }
         let because = format!("the server has not completed a query for {} s", silent.as_secs());

@@ -17,12 +17,13 @@ use super::{
     RequestId, Restart, Snapshot, Yield,
 };
 use crate::view::{Cluster, MemberData, Revision, Settings, Status};
-use crate::{Lsn, MemberName, Now, Tick, Timeline, Wall};
+use crate::{Lsn, MemberName, Now, Tick, Timeline, Wall, Weaken, Weakness};
 
 /// The rules and operations of one member. See the [module documentation](super) for how to drive it.
 #[derive(Debug)]
 pub struct Ha {
     pub(super) local: Arc<Local>,
+    pub(super) weaken: Weaken,
     pub(super) now: Now,
     pub(super) began: bool,
     pub(super) began_at: Tick,
@@ -243,6 +244,7 @@ impl Ha {
         let dynamic = Arc::new(Value::Null);
         Ha {
             local: Arc::new(local),
+            weaken: Weaken::default(),
             now: Now::default(),
             began: false,
             began_at: Tick::ZERO,
@@ -298,6 +300,12 @@ impl Ha {
             notes: VecDeque::new(),
             published: Published::default(),
         }
+    }
+
+    /// Takes protections away, for tests that must be seen red.
+    pub fn weakened(mut self, weaken: Weaken) -> Ha {
+        self.weaken = weaken;
+        self
     }
 
     /// Takes in one event and decides anew.
@@ -373,7 +381,8 @@ impl Ha {
     fn enter(&mut self, now: Now) {
         self.now = now;
         let pause = now.boot.since(self.last_turn);
-        if self.last_turn != Tick::ZERO && pause > self.heartbeat() + self.settings.ttl / 4 {
+        let looks_back = !self.weaken.has(Weakness::ActAfterStall);
+        if looks_back && self.last_turn != Tick::ZERO && pause > self.heartbeat() + self.settings.ttl / 4 {
             self.stalled(pause);
         }
         self.last_turn = now.boot;

@@ -10,7 +10,7 @@ use crate::MemberName;
 impl Ha {
     pub(super) fn follow(&mut self, leader: &MemberName) -> Decision {
         if self.is_writable() {
-            if self.paused() {
+            if self.paused() || self.weaken.has(crate::Weakness::KeepUnleased) {
                 self.role = Role::Primary;
                 return Decision::new("no action", "in pause a primary without the lock is left alone");
             }

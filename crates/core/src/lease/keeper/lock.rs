@@ -152,11 +152,13 @@ impl Keeper {
         if let Some((ticket, _)) = self.releasing.take().and_then(|earlier| earlier.waiting) {
             self.finish(ticket, Err(Failure::Cancelled));
         }
-        if self.lock_line.flight.as_ref().is_some_and(|f| matches!(f.ask, Ask::Release { .. })) {
-            self.lock_line.flight = None;
-        }
+        self.drop_release_in_flight();
         self.releasing = Some(release);
         self.lock_line.succeeded();
+    }
+
+    fn drop_release_in_flight(&mut self) {
+        self.lock_line.flight.take_if(|flight| matches!(flight.ask, Ask::Release { .. }));
     }
 
     pub(super) fn pump_lock(&mut self, now: Tick) {
@@ -381,7 +383,7 @@ impl Keeper {
         let Some((ticket, _)) = release.waiting.take_if(|(_, deadline)| now >= *deadline) else { return };
         if !release.ours {
             self.releasing = None;
-            self.lock_line.flight = None;
+            self.drop_release_in_flight();
         }
         let why = "the store did not confirm in time that the leader key is deleted";
         self.finish(ticket, Err(Failure::Unreachable(why.into())));
@@ -438,7 +440,7 @@ impl Keeper {
             }
         }
         if let Some(release) = self.releasing.take_if(|release| release.ours) {
-            self.lock_line.flight = None;
+            self.drop_release_in_flight();
             if let Some((ticket, _)) = release.waiting {
                 self.finish(ticket, Ok(Outcome::Released(release.uncertain)));
             }

@@ -434,6 +434,7 @@ enum Step {
     Rival(bool),
     Acquire(u64),
     Release(u64),
+    ReleaseStale(u64),
     Ttl(u64),
     EndSession,
 }
@@ -453,6 +454,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Step::Rival),
         4 => (50u64..3_000).prop_map(Step::Acquire),
         1 => (50u64..3_000).prop_map(Step::Release),
+        1 => (50u64..3_000).prop_map(Step::ReleaseStale),
         1 => prop_oneof![Just(2_000u64), Just(5_000), Just(30_000)].prop_map(Step::Ttl),
         1 => Just(Step::EndSession),
     ];
@@ -470,6 +472,13 @@ fn apply(world: &mut World, step: Step) {
         }
         Step::Release(within) => {
             world.release(ms(within));
+        }
+        // The core sees a leader key of our name in its view and does not hold it.
+        Step::ReleaseStale(within) => {
+            if let Some(leader) = world.store.leader.clone().filter(|l| l.name.as_str() == ME) {
+                let (ticket, deadline) = (world.ticket(), world.now + ms(within));
+                world.tell(Input::ReleaseStale { ticket, created: leader.created, status: None, deadline });
+            }
         }
         Step::Ttl(ttl) => world.set_ttl(ms(ttl)),
         // A store that ends a living session breaks its promise; only one that carries no lock may go.
@@ -489,8 +498,15 @@ proptest! {
     /// The world checks after each event that a lock believed in is ours in the store; here: what is believed
     /// never goes beyond the last request, never grows but by an answer, and nothing is renewed unpermitted.
     #[test]
-    fn whatever_happens_the_lease_is_never_believed_too_long(history in steps(), ttl in prop_oneof![Just(2_000u64), Just(8_000), Just(30_000)]) {
-        let mut world = World::new(ms(ttl));
+    fn whatever_happens_the_lease_is_never_believed_too_long(
+        history in steps(),
+        ttl in prop_oneof![Just(2_000u64), Just(8_000), Just(30_000)],
+        adopts in prop_oneof![3 => Just(None), 1 => Just(Some(None)), 1 => Just(Some(Some(8_000)))],
+    ) {
+        let mut world = match adopts.map(adopted) {
+            Some((store, adopt)) => World::with(ms(ttl), store, Some(adopt)),
+            None => World::new(ms(ttl)),
+        };
         for step in history {
             let tickets = world.results.len();
             apply(&mut world, step);
