@@ -449,7 +449,7 @@ impl World {
             return;
         }
         match work.effect.lane {
-            Lane::Load | Lane::Store | Lane::Member | Lane::Peer(_) | Lane::Lock | Lane::Look => {
+            Lane::Load | Lane::Store | Lane::Member | Lane::Request(_) | Lane::Peer(_) | Lane::Lock | Lane::Look => {
                 let waited = work.effect.deadline.as_millis();
                 let why = format!("{}: no answer within {waited} ms", work.effect.act.name());
                 self.done(host, id, Err(Failure::Unreachable(why)));

@@ -53,8 +53,9 @@ pub struct Data {
     pub synchronous_standby_names: String,
     /// Physical slots and where they hold WAL.
     pub slots: BTreeMap<SlotName, Lsn>,
-    /// Pages or log of two histories have met in it: data is corrupt, whatever PostgreSQL thinks.
-    pub mixed: bool,
+    /// Pages or log of two histories have met in it (its own log's end, and that of the other): data is corrupt, whatever
+    /// PostgreSQL thinks.
+    pub mixed: Option<(RecordId, RecordId)>,
 }
 
 impl Data {
@@ -75,7 +76,7 @@ impl Data {
             slot: None,
             synchronous_standby_names: String::new(),
             slots: BTreeMap::new(),
-            mixed: false,
+            mixed: None,
         }
     }
 

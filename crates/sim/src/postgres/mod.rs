@@ -356,7 +356,9 @@ impl Postgres {
             return Vec::new();
         }
         if let Some(data) = self.data_mut() {
-            data.mixed |= !wal.contains(tip, data.tip);
+            if !wal.contains(tip, data.tip) {
+                data.mixed = Some((data.tip, tip));
+            }
             data.tip = tip;
             if let Some((timeline, history)) = history_of(wal, tip) {
                 data.histories.insert(timeline, history);

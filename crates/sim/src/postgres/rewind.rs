@@ -48,7 +48,10 @@ pub fn rewind(target: &Data, source: &Data, wal: &mut Wal) -> Result<Rewound, St
     }
     let mut result = copy(source, wal);
     result.standby_signal = target.standby_signal;
-    result.mixed |= target.mixed || !truly_agree(wal, source.tip, target.tip, parted);
+    result.mixed = result.mixed.or(target.mixed);
+    if !truly_agree(wal, source.tip, target.tip, parted) {
+        result.mixed = Some((target.tip, source.tip));
+    }
     Ok(Rewound::Done(Box::new(result)))
 }
 
