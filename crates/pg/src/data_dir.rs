@@ -34,7 +34,7 @@ pub struct PutAside {
     pub renamed: Vec<(PathBuf, PathBuf)>,
     /// Older copies that were removed to make room.
     pub pruned: Vec<PathBuf>,
-    /// Why it was removed instead of renamed.
+    /// Why it, or what a link of it leads to, was removed instead of renamed.
     pub removed: Option<String>,
 }
 
@@ -198,10 +198,12 @@ pub fn put_aside(data_dir: &Path, aside: Aside) -> Result<PutAside, DataDirError
         return Ok(done);
     }
     let suffix = suffix(data_dir, aside);
-    match rename_all(data_dir, &suffix, &mut done) {
+    match rename_all(data_dir, aside, &suffix, &mut done) {
         Ok(()) => Ok(done),
-        // A mount point cannot be renamed, and what is copied there next needs it empty.
-        Err(DataDirError::Io { source, .. }) if aside == Aside::Old && done.renamed.is_empty() => {
+        // What is copied there next needs it empty.
+        Err(DataDirError::Io { source, .. })
+            if aside == Aside::Old && done.renamed.is_empty() && stays_in_place(&source) =>
+        {
             wipe(data_dir)?;
             done.removed = Some(format!("{} cannot be renamed ({source})", data_dir.display()));
             Ok(done)
@@ -227,27 +229,44 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn rename_all(data_dir: &Path, suffix: &str, done: &mut PutAside) -> Result<(), DataDirError> {
+/// A mount point, or a directory above that is not ours: no renaming there, now or later.
+fn stays_in_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
+}
+
+fn rename_all(data_dir: &Path, aside: Aside, suffix: &str, done: &mut PutAside) -> Result<(), DataDirError> {
     // A data directory that is a link: what it points to is renamed, and the link stays where it is.
     let real = fs::canonicalize(data_dir).map_err(failed("look at", data_dir))?;
     let links = links(&real);
-    let aside = with_suffix(&real, suffix);
-    fs::rename(&real, &aside).map_err(failed("rename", &real))?;
+    let moved = with_suffix(&real, suffix);
+    fs::rename(&real, &moved).map_err(failed("rename", &real))?;
     sync_parent(&real)?;
-    done.renamed.push((real.clone(), aside.clone()));
+    done.renamed.push((real.clone(), moved.clone()));
     if real != data_dir {
         create(&real)?;
     }
     for (link, target) in links {
-        let link = aside.join(link);
-        let moved = with_suffix(&target, suffix);
-        fs::rename(&target, &moved).map_err(failed("rename", &target))?;
-        fs::remove_file(&link).map_err(failed("remove", &link))?;
-        std::os::unix::fs::symlink(&moved, &link).map_err(failed("make the link", &link))?;
-        sync_parent(&target)?;
-        done.renamed.push((target, moved));
+        match rename_target(&moved.join(link), &target, suffix) {
+            Ok(to) => done.renamed.push((target, to)),
+            Err(DataDirError::Io { source, .. }) if aside == Aside::Old && stays_in_place(&source) => {
+                empty_directory(&target)?;
+                done.removed = Some(format!("{} cannot be renamed ({source})", target.display()));
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
+}
+
+/// Renames what a link of the renamed data directory points to, and points the link there.
+fn rename_target(link: &Path, target: &Path, suffix: &str) -> Result<PathBuf, DataDirError> {
+    let moved = with_suffix(target, suffix);
+    fs::rename(target, &moved).map_err(failed("rename", target))?;
+    fs::remove_file(link).map_err(failed("remove", link))?;
+    std::os::unix::fs::symlink(&moved, link).map_err(failed("make the link", link))?;
+    sync_parent(target)?;
+    Ok(moved)
 }
 
 fn sync_parent(path: &Path) -> Result<(), DataDirError> {

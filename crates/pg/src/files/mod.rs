@@ -11,6 +11,7 @@ pub mod passwords;
 mod recovery;
 mod write;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -115,8 +116,14 @@ fn is_in_force(
     };
     let files =
         [instance.conf_file(), instance.config_dir().join("pg_hba.conf"), instance.config_dir().join("pg_ident.conf")];
-    let wanted = &parameters.wanted;
-    !compare(&running.settings, Wanted { before: wanted, after: wanted }).changed
+    // What only a restart changes is shown as waiting for it, and no reload helps.
+    let settings = running.settings.iter().filter(|(_, setting)| setting.context != "postmaster");
+    let settings: BTreeMap<_, _> = settings.map(|(name, setting)| (name.clone(), setting.clone())).collect();
+    let mut wanted = parameters.wanted.clone();
+    for (name, _) in parameters.wanted.iter().filter(|(name, _)| !settings.contains_key(&name.to_lowercase())) {
+        wanted.remove(name);
+    }
+    !compare(&settings, Wanted { before: &wanted, after: &wanted }).changed
         && !recovery::differs(setup, section, running)
         && files.into_iter().all(loaded_after)
 }

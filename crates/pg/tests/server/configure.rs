@@ -127,4 +127,7 @@ async fn a_standby_starts_with_at_least_what_the_primary_has() {
     assert_eq!(b.value("SHOW max_connections").await, "130");
     let pending = b.look().await.row.expect("a row").pending_restart;
     assert_eq!(pending["max_connections"], ("130".to_owned(), "100".to_owned()));
+    let setup = b.follow(&a, None);
+    let again = files::configure(&b.instance, &setup, Some(&in_force(&b).await)).expect("written");
+    assert!(again.unchanged, "no reload helps: {again:?}");
 }
