@@ -153,6 +153,7 @@ impl Keeper {
             self.finish(ticket, Err(Failure::Cancelled));
         }
         self.drop_release_in_flight();
+        self.condemned = Some(release.created.clone());
         self.releasing = Some(release);
         self.lock_line.succeeded();
     }
@@ -229,14 +230,20 @@ impl Keeper {
     }
 
     /// An attempt that was sent at `sent` may take effect late: look at the key now, and keep looking.
-    fn doubt(&mut self, sent: Tick) {
+    pub(super) fn doubt(&mut self, sent: Tick) {
         self.doubt_until = self.doubt_until.max(sent + self.ttl.max(LATE_AT_MOST));
         self.look_now = true;
     }
 
-    /// The key is ours. It counts from the last extension of the session; when that was too long ago, the next
+    /// The key is ours. One that is to be deleted is not taken, but gone before the next try. It counts from the last extension of the session; when that was too long ago, the next
     /// beat has to find it ours first.
     fn take(&mut self, created: Revision, now: Tick) {
+        if self.condemned.as_ref() == Some(&created) {
+            if let Some(attempt) = &mut self.acquiring {
+                attempt.phase = Phase::Ready;
+            }
+            return self.give_back(created);
+        }
         let Some(session) = &self.session else { return };
         let Some(attempt) = &mut self.acquiring else { return };
         if !covers(session, now) {
@@ -248,7 +255,7 @@ impl Keeper {
         let taken = taken(&held);
         self.hold(held);
         self.lost = None;
-        self.doubt_until = Tick::ZERO;
+        // An earlier try of ours may still be under way: `doubt_until` stays, for when this lock is released.
         // The extension that it counts from may be old, and a standby's does not read: confirm it at once.
         self.look_now = true;
         self.conclude(Ok(Outcome::Acquired(taken)));
@@ -394,7 +401,7 @@ impl Keeper {
         if attempt.phase == Phase::Asked {
             self.lock_line.flight = None;
         }
-        if attempt.uncertain || attempt.phase == Phase::Asked {
+        if attempt.uncertain || attempt.phase != Phase::Ready {
             self.doubt(now);
         }
         let why = match attempt.why {

@@ -258,7 +258,10 @@ pub struct Keeper {
     lost: Option<String>,
     acquiring: Option<Acquiring>,
     releasing: Option<Releasing>,
-    /// Until then an attempt of ours that was given up may still take effect.
+    /// The incarnation of the leader key that was last to be deleted. The request may take effect late, so this one
+    /// is never believed in again.
+    condemned: Option<Revision>,
+    /// Until then an attempt of ours that was given up, to take the key or to move it, may still take effect.
     doubt_until: Tick,
     /// The leader key is to be looked at without waiting for the next beat's time.
     look_now: bool,
@@ -287,6 +290,7 @@ impl Keeper {
             lost: None,
             acquiring: None,
             releasing: None,
+            condemned: None,
             doubt_until: Tick::ZERO,
             look_now: false,
             page: None,
@@ -391,7 +395,7 @@ impl Keeper {
                 let session = session.clone();
                 self.beaten(&flight, &session, read_leader, answer, now);
             }
-            Ask::Reattach { .. } => self.reattached(answer, now),
+            Ask::Reattach { .. } => self.reattached(flight.sent, answer, now),
             Ask::Acquire { session, .. } => self.acquired(&session, flight.sent, answer, now),
             Ask::Release { created, .. } => self.released(&created, answer, now),
         }

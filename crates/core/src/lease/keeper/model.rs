@@ -49,6 +49,13 @@ impl Store {
         Session(id)
     }
 
+    /// As etcd does when it has elected a new leader.
+    pub fn extend_all(&mut self, by: Duration) {
+        for (_, ends) in self.sessions.values_mut() {
+            *ends = *ends + by;
+        }
+    }
+
     pub fn end(&mut self, session: &Session, now: Tick) {
         self.sessions.remove(&session.0);
         self.expire(now);

@@ -244,7 +244,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn reattached(&mut self, answer: Answer, now: Tick) {
+    pub(super) fn reattached(&mut self, sent: Tick, answer: Answer, now: Tick) {
         match answer {
             Answer::Ours { created } => {
                 self.session_line.succeeded();
@@ -268,7 +268,10 @@ impl Keeper {
                 self.look_now = true;
                 self.session_failed(now);
             }
+            // It may take effect late, after another try of it. That does no harm as long as the key is not moved
+            // to a third session meanwhile.
             Answer::Opened(_) | Answer::Extended { .. } | Answer::Released(_) | Answer::Nothing(_) => {
+                self.doubt(sent);
                 self.session_failed(now);
             }
         }

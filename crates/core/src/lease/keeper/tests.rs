@@ -241,8 +241,30 @@ fn a_lock_on_a_session_about_to_end_is_not_believed_in() {
     world.run(ms(300));
     assert!(world.store.leader.is_some());
     assert_eq!((world.result(ticket), world.keeper.lease().lock), (None, None));
+    // The store keeps the session longer than it is believed in here.
+    world.store.extend_all(ms(60_000));
     world.run(ms(200));
     assert!(matches!(world.result(ticket), Some(Err(_))));
+    world.core_lives = true;
+    world.run(ms(1_000));
+    assert_eq!(world.store.leader, None, "nobody holds it, so nobody keeps it alive");
+}
+
+#[test]
+fn a_first_try_that_takes_effect_after_the_second_was_released_is_undone() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.net = Net::Slow(ms(1_000));
+    let ticket = world.acquire(Expect::free(), ms(300));
+    world.net = Net::Good;
+    world.run(ms(290));
+    assert!(taken(&world, ticket), "by the second try");
+    world.release(ms(100));
+    world.run(ms(600));
+    assert_eq!(world.store.leader, None);
+    world.run(ms(2_200));
+    assert_eq!(world.store.leader, None, "the first try has arrived and been undone");
+    assert_eq!(count(&world, |ask| matches!(ask, Ask::Release { .. })), 2);
 }
 
 #[test]
@@ -301,6 +323,26 @@ fn a_stale_key_of_an_earlier_run_is_deleted_by_its_incarnation() {
     world.run(ms(100));
     assert_eq!(world.result(ticket), Some(&Ok(Outcome::Released(true))));
     assert_eq!(world.store.leader, None);
+}
+
+#[test]
+fn a_deletion_that_takes_effect_late_never_hits_a_lock_that_is_held() {
+    let mut world = World::new(ms(8_000));
+    world.run(ms(100));
+    world.net = Net::LosesAnswers;
+    let attempt = world.acquire(Expect::free(), ms(3_000));
+    world.run(ms(10));
+    // The core sees a key that it does not know to be its own, and has it deleted while the attempt goes on.
+    let created = world.store.leader.as_ref().map(|l| l.created.clone()).expect("the key has arrived");
+    world.run(ms(1_600));
+    world.net = Net::Slow(ms(1_000));
+    let (ticket, deadline) = (world.ticket(), world.now + ms(50));
+    world.tell(Input::ReleaseStale { ticket, created: created.clone(), status: None, deadline });
+    world.net = Net::Good;
+    world.run(ms(8_000));
+    assert!(matches!(world.result(ticket), Some(Err(_))));
+    assert!(world.result(attempt).is_some());
+    assert_ne!(world.keeper.lease().lock.map(|lock| lock.created), Some(created));
 }
 
 #[test]
@@ -391,6 +433,24 @@ fn a_move_without_an_answer_counts_the_shorter_of_both_sessions() {
     world.net = Net::Good;
     world.run(ms(1_500));
     assert!(world.keeper.lease().lock.is_some(), "{:?}", world.sent);
+}
+
+#[test]
+fn a_move_that_takes_effect_late_does_not_take_the_key_to_a_forgotten_session() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.run(ms(100));
+    world.set_ttl(ms(5_000));
+    world.run(ms(1));
+    world.net = Net::Slow(ms(2_000));
+    world.run(ms(2));
+    assert_eq!(count(&world, |ask| matches!(ask, Ask::Reattach { .. })), 1);
+    world.net = Net::Good;
+    world.run(ms(1_100));
+    world.set_ttl(ms(30_000));
+    // The world checks that what is believed is so; at the end the lock is on the session that was asked for.
+    world.run(ms(20_000));
+    assert!(world.keeper.valid_until() > world.now + ms(15_000));
 }
 
 #[test]
