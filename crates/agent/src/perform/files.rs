@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jogi_core::ha::{Aside, Failure, Intent, Outcome, Setup, Yield};
+use jogi_core::Timeline;
+use jogi_core::ha::{Aside, Failure, Intent, Mode, Outcome, Setup, Yield};
 use jogi_pg::connect::{Connection, Purpose};
 use jogi_pg::instance::Instance;
 use jogi_pg::look::{self, Running};
@@ -34,12 +35,27 @@ impl Shared {
     pub(super) async fn configure(&self, instance: &Instance, setup: Setup, limit: Duration) -> Outcome {
         let instance = set_up(instance, &setup);
         let running = in_force(&instance, limit / 2).await?;
-        let written = blocking(move || files::configure(&instance, &setup, running.as_ref())).await?;
-        let configured = written.map_err(|error| Failure::Failed(error.to_string()))?;
+        let written = blocking(move || {
+            if matches!(setup.mode, Mode::Standby { .. }) {
+                forget_reserved(instance.data_dir())?;
+            }
+            files::configure(&instance, &setup, running.as_ref()).map_err(|error| error.to_string())
+        });
+        let configured = written.await?.map_err(Failure::Failed)?;
         for warning in &configured.warnings {
             tracing::warn!("{warning}");
         }
         Ok(Yield::Configured { restart: configured.restart, unchanged: configured.unchanged })
+    }
+}
+
+/// A directory without `pg_wal` (before initdb, half made) has no marks to forget.
+fn forget_reserved(data_dir: &std::path::Path) -> Result<(), String> {
+    match jogi_pg::wal::forget_reserved(data_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("cannot take away the marks of timelines in {}/pg_wal: {error}", data_dir.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -120,6 +136,17 @@ pub(crate) fn recorded(intent: &rundir::Intent) -> Result<(Intent, Option<String
     };
     let half_made = half_made(&known);
     Ok((known, half_made))
+}
+
+/// The numbers of timelines that others have opened are marked as taken.
+pub(super) async fn reserve_timelines(instance: &Instance, above: Timeline, up_to: Timeline) -> Outcome {
+    let data_dir = instance.data_dir().to_owned();
+    match blocking(move || jogi_pg::wal::reserve_timelines(&data_dir, above, up_to)).await? {
+        Ok(()) => Ok(Yield::Done),
+        Err(error) => {
+            Err(Failure::Failed(format!("cannot mark timelines {above} to {up_to} as taken in pg_wal: {error}")))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -140,6 +140,7 @@ impl Performer {
             Act::Signal { stop } => shared.signal(&instance, stop, limit).await.into(),
             Act::Fence { kill } => shared.fence(&instance, kill, limit).await.into(),
             Act::Promote { generation } => shared.promote(generation, limit).await.into(),
+            Act::ReserveTimelines { above, up_to } => files::reserve_timelines(&instance, above, up_to).await.into(),
             Act::Arm { armed } => shared.arm(armed, limit).await.into(),
 
             Act::Initdb => programs::initdb(&instance, limit, &mut cancel).await.into(),

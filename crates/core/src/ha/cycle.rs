@@ -45,7 +45,9 @@ impl Ha {
         }
         match server.process {
             Process::Stopped | Process::Leftovers => self.stopped(),
-            Process::Running { accepting: Accepting::Yes, .. } if server.row.is_some() => self.running(),
+            Process::Running { accepting: Accepting::Yes, .. } if server.row.is_some() => {
+                self.shut().unwrap_or_else(|| self.running())
+            }
             Process::Running { .. } => self.not_answering(),
         }
     }
@@ -271,6 +273,18 @@ impl Ha {
         }
         let because = format!("the server has not completed a query for {} s", silent.as_secs());
         Decision::new("no action", because).waiting("an answer of our own server")
+    }
+
+    /// Old sessions are served and no new one is: the postmaster hangs (fault-scenarios F9).
+    fn shut(&mut self) -> Option<Decision> {
+        let shut = self.now.boot.since(self.shut_since?);
+        self.look_in(Duration::from_secs(1));
+        let patience = self.settings.ttl.max(super::leader::HUNG);
+        let hung = shut >= patience && !self.weaken.has(Weakness::IgnoreHung);
+        if !hung || self.lock().is_none() || self.paused() || !self.is_writable() {
+            return None;
+        }
+        Some(self.hung(shut))
     }
 
     fn starting(&mut self, silent: Duration) -> Decision {

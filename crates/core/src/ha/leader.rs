@@ -185,7 +185,7 @@ impl Ha {
     }
 
     pub(super) fn hung(&mut self, silent: Duration) -> Decision {
-        let because = format!("the server has not completed a query for {} s", silent.as_secs());
+        let because = format!("the server has not completed a query on a fresh connection for {} s", silent.as_secs());
         match self.takeover_possible() {
             None => Decision::new("no action", because).waiting("the answers of the other members"),
             Some(false) => Decision::new("no action", because).waiting("a member that may take over"),

@@ -41,6 +41,8 @@ pub struct Ha {
     pub(super) changed_at: Tick,
     /// The last query that our server completed.
     pub(super) answered_at: Tick,
+    /// Since when fresh connections are not answered although the server runs.
+    pub(super) shut_since: Option<Tick>,
     pub(super) lease: Lease,
     pub(super) guard: GuardState,
     pub(super) armed: Option<super::Generation>,
@@ -79,6 +81,8 @@ pub struct Ha {
     pub(super) op: Option<Op>,
     pub(super) inflight: BTreeMap<EffectId, InFlight>,
     pub(super) lanes: BTreeMap<Lane, EffectId>,
+    /// Lanes whose last effects failed, and until when they rest.
+    pub(super) pauses: BTreeMap<Lane, Pause>,
     pub(super) queue: VecDeque<Effect>,
     pub(super) last_id: u64,
     pub(super) timers: Timers,
@@ -173,6 +177,13 @@ pub(super) struct Failures {
     pub retry_at: Tick,
 }
 
+/// How long a lane rests after failures.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pause {
+    failures: u32,
+    until: Tick,
+}
+
 /// What was last written under our own name, so that nothing is written twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Published {
@@ -216,6 +227,7 @@ pub(super) enum Purpose {
     Ask(MemberName),
     Compare,
     LocalEnd,
+    OurHistory,
     PostPromoteCheckpoint(Timeline),
     Arm(Option<super::Generation>),
     Slots,
@@ -236,6 +248,9 @@ pub(super) struct InFlight {
 const OVERDUE_GRACE: Duration = Duration::from_secs(2);
 /// A deadline for what is one small request or query.
 pub(super) const SHORT: Duration = Duration::from_secs(3);
+/// Pauses before a store that did not answer is asked again.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A bound on the sentences that wait to be logged.
 const NOTES_MAX: usize = 64;
 
@@ -257,6 +272,7 @@ impl Ha {
             server: None,
             changed_at: Tick::ZERO,
             answered_at: Tick::ZERO,
+            shut_since: None,
             lease: Lease::default(),
             guard: GuardState::default(),
             armed: None,
@@ -286,6 +302,7 @@ impl Ha {
             op: None,
             inflight: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             queue: VecDeque::new(),
             last_id: 0,
             timers: Timers::default(),
@@ -567,7 +584,21 @@ impl Ha {
         if outcome != Err(Failure::Stuck) {
             self.lanes.retain(|_, held| *held != id);
         }
+        self.pace(flight.lane, &outcome);
         self.ended(id, flight.purpose, outcome);
+    }
+
+    /// Whoever did not answer is asked again after a growing pause.
+    fn pace(&mut self, lane: Lane, outcome: &Outcome) {
+        match (&lane, outcome) {
+            (Lane::Load | Lane::Member | Lane::Store | Lane::Lock, Err(_)) => {
+                let pause = self.pauses.entry(lane).or_default();
+                pause.failures += 1;
+                let wait = PAUSE_FIRST * 2u32.pow((pause.failures - 1).min(5));
+                pause.until = self.now.boot + wait.min(PAUSE_MAX);
+            }
+            (_, _) => _ = self.pauses.remove(&lane),
+        }
     }
 
     pub(super) fn ended(&mut self, id: EffectId, purpose: Purpose, outcome: Outcome) {
@@ -608,6 +639,7 @@ impl Ha {
             Purpose::Ask(name) => self.asked(name, outcome),
             Purpose::Compare => self.compared(outcome),
             Purpose::LocalEnd => self.local_end_found(outcome),
+            Purpose::OurHistory => self.our_history_read(outcome),
             Purpose::PostPromoteCheckpoint(timeline) => {
                 self.checkpointed = outcome.is_ok().then_some(timeline);
             }
@@ -638,6 +670,12 @@ impl Ha {
         }
         if server.row.is_some() {
             self.answered_at = self.now.boot;
+        }
+        match server.fresh {
+            Some(false) => _ = self.shut_since.get_or_insert(self.now.boot),
+            Some(true) => self.shut_since = None,
+            None if !server.process.is_running() => self.shut_since = None,
+            None => {}
         }
         if !server.process.is_running() && self.phase == Phase::AsSeen && self.role.is_primary() && self.op.is_none() {
             self.phase = Phase::Crashed;
@@ -701,7 +739,7 @@ impl Ha {
             self.timers.set(Timer::Routine, self.now.boot + self.settings.loop_wait);
             self.look();
         }
-        for timer in [Timer::Race, Timer::Retry, Timer::Soft, Timer::Step, Timer::Scheduled] {
+        for timer in [Timer::Again, Timer::Race, Timer::Retry, Timer::Soft, Timer::Step, Timer::Scheduled] {
             self.timers.fired(timer, self.now.boot);
         }
         if self.fresh_after.is_some() {
@@ -760,6 +798,12 @@ impl Ha {
     /// Issues an effect unless its lane is taken.
     pub(super) fn issue(&mut self, lane: Lane, act: Act, deadline: Duration, purpose: Purpose) -> Option<EffectId> {
         if self.exited || self.lanes.contains_key(&lane) {
+            return None;
+        }
+        if let Some(pause) = self.pauses.get(&lane)
+            && self.now.boot < pause.until
+        {
+            self.timers.set_earlier(Timer::Again, pause.until);
             return None;
         }
         self.last_id += 1;

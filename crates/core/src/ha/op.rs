@@ -13,7 +13,7 @@ use super::{
     Stop, Upstream, Yield,
 };
 use crate::view::{Condition, Key, Revision, Write, Written};
-use crate::{Lsn, Tick};
+use crate::{Lsn, Tick, Timeline};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -77,6 +77,11 @@ pub(super) enum Step {
     Apply,
     Launch(Starting),
     Accept(Duration),
+    /// Numbers of timelines that others have opened are not opened again.
+    Reserve {
+        above: Timeline,
+        up_to: Timeline,
+    },
     Promote,
     Intend(Intent),
     Settle,
@@ -230,6 +235,7 @@ impl Step {
             Step::Apply => "the new configuration to take effect",
             Step::Launch(_) => "the postmaster",
             Step::Accept(_) => "the server to accept connections",
+            Step::Reserve { .. } => "a note of the timelines that are taken",
             Step::Promote => "the end of recovery",
             Step::Intend(_) | Step::Settle => "the note of intent",
             Step::PutAside(_) => "the data directory to be put aside",
@@ -390,6 +396,7 @@ impl Ha {
                     return;
                 }
             },
+            Step::Reserve { above, up_to } => (Lane::Server, Act::ReserveTimelines { above, up_to }, SHORT),
             Step::Intend(Intent::Bootstrap { .. }) => {
                 let initialize = op.initialize.clone();
                 (Lane::Server, Act::Intend { intent: Intent::Bootstrap { initialize } }, SHORT * 3)
@@ -726,6 +733,7 @@ impl Ha {
             server.row = None;
         });
         self.guard.adopted = false;
+        self.shut_since = None;
         self.died_as_primary = false;
         self.answered_at = self.now.boot;
         match starting {
@@ -813,6 +821,7 @@ impl Step {
             | Step::Release
             | Step::Configure(_)
             | Step::Launch(_)
+            | Step::Reserve { .. }
             | Step::Promote
             | Step::Intend(_)
             | Step::Settle

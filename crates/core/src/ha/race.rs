@@ -159,7 +159,34 @@ impl Ha {
                 (Some(_), _) => {}
             }
         }
-        self.compare_with(me, answers)
+        match self.compare_with(me, answers) {
+            Verdict::Take(because) => self.on_latest_timeline(me, because),
+            other @ (Verdict::Not(_) | Verdict::Asking(_)) => other,
+        }
+    }
+
+    /// A member that never saw the newest timeline lets `ttl` pass: somebody who did may still come.
+    fn on_latest_timeline(&mut self, me: Standing, because: String) -> Verdict {
+        let (Some(mine), Some(known)) = (me.timeline, self.known_timeline()) else { return Verdict::Take(because) };
+        let since = self.unlocked_since.unwrap_or_default();
+        if mine >= known {
+            return Verdict::Take(because);
+        }
+        if self.now.boot.since(since) < self.settings.ttl {
+            self.timers.set_earlier(Timer::Race, since + self.settings.ttl);
+            return Verdict::Not(format!("this server is on timeline {mine} and the cluster has been on {known}"));
+        }
+        Verdict::Take(format!(
+            "{because}, and no member of timeline {known} has come back: what was written on it after timeline {mine} \
+             is left behind"
+        ))
+    }
+
+    /// The newest timeline that anybody is known to have opened.
+    pub(super) fn known_timeline(&self) -> Option<Timeline> {
+        let views = [self.old_view.as_ref(), self.cluster()];
+        let members = views.into_iter().flatten().flat_map(|c| c.members.values().filter_map(|m| m.data.timeline()));
+        members.chain(self.cluster().and_then(|c| c.timeline())).max()
     }
 
     /// The members' answers since the lock became free.
@@ -290,6 +317,11 @@ impl Ha {
         let mut steps = Vec::new();
         if self.local.has_pre_promote {
             steps.push(Step::Script(Script::PrePromote));
+        }
+        if let (Some(mine), Some(known)) = (self.row().and_then(|r| r.timeline), self.known_timeline())
+            && mine < known
+        {
+            steps.push(Step::Reserve { above: mine, up_to: known });
         }
         steps.push(Step::Role(super::machine::Role::Promoted));
         steps.push(Step::Promote);

@@ -7,7 +7,7 @@ use super::op::{Kind, Op, Step};
 use super::server::{Control, ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Yield};
-use crate::{Lsn, Timeline};
+use crate::{History, Lsn, MemberName, Timeline};
 
 /// What is known about our WAL and the leader's.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub(super) struct Divergence {
     /// What the leader said, until it has been judged.
     theirs: Option<Lineage>,
     ours: Option<Local>,
+    /// The history of our own timeline, read from `pg_wal`.
+    our_history: Option<History>,
     /// Nothing but a rewind or a copy makes the data directory whole.
     must: bool,
     /// Why this member will not stream again by itself.
@@ -34,6 +36,8 @@ enum State {
     Rewound,
     /// pg_rewind failed and cannot succeed.
     Failed,
+    /// Our timeline has the leader's number and is another branch: streaming would corrupt it.
+    Twin,
 }
 
 /// Where our own WAL ends.
@@ -60,10 +64,11 @@ const COMPARE_AGAIN: Duration = Duration::from_millis(250);
 impl Divergence {
     /// Something happened after which our WAL may not be part of the leader's any more.
     pub fn suspect(&mut self) {
-        if self.state != State::Need && self.state != State::Failed {
+        if !matches!(self.state, State::Need | State::Failed | State::Twin) {
             self.state = State::Check;
             self.theirs = None;
             self.ours = None;
+            self.our_history = None;
         }
     }
 
@@ -107,6 +112,9 @@ impl Ha {
     pub(super) fn divergence_turn(&mut self) -> Option<Decision> {
         match self.divergence.state {
             State::Fine | State::Rewound | State::Failed => None,
+            State::Twin => {
+                self.divergence.hopeless.clone().map(|why| Decision::new("no action", why).waiting("a person"))
+            }
             State::Check => self.compare(),
             State::Need => self.rewind(),
         }
@@ -142,6 +150,15 @@ impl Ha {
             self.issue(Lane::Load, Act::Compare { upstream }, SHORT, Purpose::Compare);
             return held("the leader's timeline and history");
         };
+        if theirs.timeline == Some(ours.timeline) && ours.timeline.0 > 1 && self.divergence.our_history.is_none() {
+            self.divergence.theirs = Some(theirs);
+            let timeline = ours.timeline;
+            self.issue(Lane::Archive, Act::ReadHistory { timeline }, SHORT, Purpose::OurHistory);
+            return held("the history of our own timeline");
+        }
+        if self.is_twin(ours, &theirs) {
+            return Some(self.twin(&leader, ours));
+        }
         match diverged(ours, &theirs).filter(|_| theirs.in_recovery != Some(true)) {
             None => {
                 self.compare_again();
@@ -164,6 +181,45 @@ impl Ha {
                 self.divergence.state = State::Need;
                 self.rewind()
             }
+        }
+    }
+
+    /// Two timelines of one number that are not one branch: their histories differ, or we opened ours and the
+    /// cluster knows another member to have opened that number.
+    fn is_twin(&self, ours: Local, theirs: &Lineage) -> bool {
+        if theirs.timeline != Some(ours.timeline) || ours.timeline.0 <= 1 {
+            return false;
+        }
+        let switches = |h: &History| h.0.iter().map(|s| (s.parent, s.switched_at)).collect::<Vec<_>>();
+        let our_history = self.divergence.our_history.as_ref();
+        if our_history.is_some_and(|h| !h.0.is_empty() && switches(h) != switches(&theirs.history)) {
+            return true;
+        }
+        let entries = self.cluster().and_then(|c| c.history.as_ref()).map(|h| h.value.0.as_slice()).unwrap_or_default();
+        let opened = entries.iter().find(|e| e.parent.0 + 1 == ours.timeline.0).and_then(|e| e.new_leader.as_deref());
+        let opened_by_us = matches!(ours.was, Was::CleanPrimary | Was::CrashedPrimary);
+        opened_by_us && opened.is_some_and(|name| name != self.me().as_str())
+    }
+
+    /// pg_rewind takes equal numbers for one branch: only a new copy helps.
+    fn twin(&mut self, leader: &MemberName, ours: Local) -> Decision {
+        let text = format!("our timeline {} and {leader}'s are two branches of one number", ours.timeline);
+        self.note(NoteLevel::Warning, text.clone());
+        if self.local.removes_on_divergence(&self.settings) || self.divergence.must {
+            return self.copy_anew(&text);
+        }
+        let text = format!("{text}, which pg_rewind cannot tell apart: reinitialize this member");
+        self.note(NoteLevel::Error, text.clone());
+        self.divergence.state = State::Twin;
+        self.divergence.hopeless = Some(text.clone());
+        Decision::new("no action", text).waiting("a person")
+    }
+
+    pub(super) fn our_history_read(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(Yield::Lineage(lineage)) => self.divergence.our_history = Some(lineage.history),
+            // Without it only the openers can be compared.
+            Ok(_) | Err(_) => self.divergence.our_history = Some(History::default()),
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Server {
     pub row: Option<Row>,
     /// Why there is no row, when the server runs and should have answered.
     pub silent: Option<String>,
+    /// Whether a fresh connection was answered, by whatever answer (`None`: not tried by this look). A stopped
+    /// postmaster lets old sessions work on and new ones wait for ever.
+    pub fresh: Option<bool>,
     /// The boot clock before the look began.
     pub looked_at: Tick,
 }

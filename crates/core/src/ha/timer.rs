@@ -12,6 +12,8 @@ pub(super) enum Timer {
     Routine,
     /// Something is changing in our server: look soon.
     Look,
+    /// A lane has rested after a failure.
+    Again,
     /// Nobody could take the lock: race again.
     Race,
     /// The lease's soft deadline.
@@ -32,6 +34,7 @@ impl Timer {
             Timer::Heartbeat => "heartbeat",
             Timer::Routine => "routine look",
             Timer::Look => "look at the changing server",
+            Timer::Again => "ask again who did not answer",
             Timer::Race => "race again",
             Timer::Soft => "the lease runs out",
             Timer::Step => "a step of the operation gives up",

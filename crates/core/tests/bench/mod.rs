@@ -100,7 +100,7 @@ pub fn control(timeline: u32, state: ControlState, end: u64) -> Control {
 }
 
 fn server(data: DataDir, process: Process, row: Option<Row>) -> Server {
-    Server { data, process, row, silent: None, looked_at: Tick(0) }
+    Server { data, process, row, silent: None, fresh: None, looked_at: Tick(0) }
 }
 
 pub fn empty() -> Server {

@@ -8,12 +8,16 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::mm::Advice;
 
 use super::page::{Page, SIZE};
 use crate::pidfd::{each_line, open_proc};
 
 const MOST_AREAS: usize = 192;
+/// In an entry of the page map: the page is in memory.
 const PRESENT: u64 = 1 << 63;
+/// In an entry of the page map: the page is a file's (or shared), not a private copy.
+const OF_FILE: u64 = 1 << 61;
 
 #[derive(Clone, Copy, Default)]
 struct Area {
@@ -22,17 +26,43 @@ struct Area {
     writable: bool,
 }
 
+/// Gives back what only the start needed: pages that are the program's file as it is on disk. What is used again comes
+/// back from there; what was written (relocated) since stays.
+pub(super) fn forget_start() {
+    let mut areas = [Area::default(); MOST_AREAS];
+    let count = own_areas(&mut areas);
+    let Ok(pagemap) = open_proc(own_pid(), "pagemap") else { return };
+    for area in areas[..count].iter().filter(|area| !area.writable) {
+        let _ = each_run(
+            &pagemap,
+            area,
+            |entry| entry & (PRESENT | OF_FILE) == PRESENT | OF_FILE,
+            |start, length| {
+                // SAFETY: clean pages of a private, read-only mapping of a file: read again, they are the same.
+                unsafe { rustix::mm::madvise(start as *mut c_void, length, Advice::LinuxDontNeed) }.is_ok()
+            },
+        );
+    }
+}
+
 /// Locks the pages that are resident now; answers how many bytes.
 pub(super) fn lock_resident(page: &Page) -> u64 {
     let mut areas = [Area::default(); MOST_AREAS];
     let count = own_areas(&mut areas);
     let Ok(pagemap) = open_proc(own_pid(), "pagemap") else { return 0 };
-    let mut locked = lock(page.address() as usize, SIZE).unwrap_or(0);
+    let mut locked = 0;
+    let mut lock = |start: usize, length: usize| {
+        // SAFETY: locking changes nothing that a program can see; the range is mapped.
+        let done = unsafe { rustix::mm::mlock(start as *mut c_void, length) }.is_ok();
+        locked += if done { length as u64 } else { 0 };
+        done
+    };
+    lock(page.address() as usize, SIZE);
     for writable in [true, false] {
         for area in areas[..count].iter().filter(|area| area.writable == writable) {
-            match lock_area(&pagemap, area) {
-                Ok(bytes) => locked += bytes,
-                Err(bytes) => return locked + bytes,
+            // Not permitted, or over the limit: then the rest is not locked either.
+            if !each_run(&pagemap, area, |entry| entry & PRESENT != 0, &mut lock) {
+                return locked;
             }
         }
     }
@@ -65,39 +95,36 @@ fn parse_area(line: &[u8]) -> Option<Area> {
     Some(Area { start: number(start)?, end: number(end)?, writable: flags[1] == b'w' })
 }
 
-/// Locks each run of resident pages. `Err` holds what was locked before the limit was reached.
-fn lock_area(pagemap: &OwnedFd, area: &Area) -> Result<u64, u64> {
+/// Calls `work` with start and length of each run of pages whose entry in the page map is `wanted`, until it answers
+/// `false`, which is the answer then.
+fn each_run(
+    pagemap: &OwnedFd,
+    area: &Area,
+    wanted: impl Fn(u64) -> bool,
+    mut work: impl FnMut(usize, usize) -> bool,
+) -> bool {
     let page_size = rustix::param::page_size();
-    let mut locked = 0;
     let mut run = area.start;
     let mut at = area.start;
     let mut entries = [0_u8; 8 * 128];
     while at < area.end {
-        let wanted = ((area.end - at) / page_size * 8).min(entries.len());
+        let length = ((area.end - at) / page_size * 8).min(entries.len());
         let offset = (at / page_size * 8) as u64;
-        let Ok(read) = rustix::io::pread(pagemap.as_fd(), &mut entries[..wanted], offset) else { return Err(locked) };
+        let Ok(read) = rustix::io::pread(pagemap.as_fd(), &mut entries[..length], offset) else { return false };
         if read < 8 {
             break;
         }
         for entry in entries[..read].as_chunks::<8>().0 {
-            if u64::from_ne_bytes(*entry) & PRESENT == 0 {
-                locked += lock(run, at - run).ok_or(locked)?;
+            if !wanted(u64::from_ne_bytes(*entry)) {
+                if at > run && !work(run, at - run) {
+                    return false;
+                }
                 run = at + page_size;
             }
             at += page_size;
         }
     }
-    Ok(locked + lock(run, at.saturating_sub(run)).ok_or(locked)?)
-}
-
-/// `None`: not permitted, or over the limit.
-fn lock(start: usize, length: usize) -> Option<u64> {
-    if length == 0 {
-        return Some(0);
-    }
-    // SAFETY: locking changes nothing that a program can see; the range is mapped.
-    unsafe { rustix::mm::mlock(start as *mut c_void, length) }.ok()?;
-    Some(length as u64)
+    at <= run || work(run, at - run)
 }
 
 fn own_pid() -> i32 {

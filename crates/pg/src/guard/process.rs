@@ -194,6 +194,7 @@ impl Guard {
             quitting: false,
         };
         guard.page.write_guard(&guard.section);
+        memory::forget_start();
         guard.rehearse(&c_path(&options.run_dir)).map_err(context("kill a child of its own in the rehearsal"))?;
         guard.oom_score = memory::avoid_oom_killer();
         guard.locked_bytes = memory::lock_resident(&guard.page);

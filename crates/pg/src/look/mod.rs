@@ -1,8 +1,9 @@
 //! One look at our own server: data directory, process, and one query.
 //!
 //! Elections and switchovers wait for it, so it is one prepared statement on a kept connection. A server that
-//! does not answer there is asked again on a fresh one: it is silent only when no query was completed on
-//! either (fault-scenarios F9: a stopped postmaster lets old sessions work on and new ones wait for ever).
+//! does not answer there is asked again on a fresh one. Every few seconds a fresh connection is tried beside a
+//! kept one that works: a stopped postmaster lets old sessions work on and new ones wait for ever
+//! (fault-scenarios F9).
 
 mod ground;
 mod query;
@@ -27,6 +28,11 @@ pub use running::{Running, running};
 /// The part of a look's time that a kept connection gets before a fresh one is tried.
 const KEPT_SHARE: u32 = 2;
 
+/// How old the last answer on a fresh connection may be before another is tried.
+const FRESH_EVERY: Duration = Duration::from_secs(5);
+/// How long a fresh connection may take to be answered.
+const FRESH_WITHIN: Duration = Duration::from_secs(1);
+
 /// What the looker cannot see by itself.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -44,6 +50,8 @@ pub struct Looker {
     purpose: Purpose,
     kept: Option<Kept>,
     pending: Option<Pending>,
+    /// When a fresh connection was last answered.
+    fresh_at: Option<Instant>,
     /// The timeline last seen on this start of a standby; it stays true when its wal receiver ends.
     last_timeline: Option<(Wall, Timeline)>,
 }
@@ -65,15 +73,16 @@ struct Pending {
 
 impl Looker {
     pub fn new(purpose: Purpose) -> Looker {
-        Looker { purpose, kept: None, pending: None, last_timeline: None }
+        Looker { purpose, kept: None, pending: None, fresh_at: None, last_timeline: None }
     }
 
     /// Looks, within `within`. Never fails: what could not be seen is said in the result.
     pub async fn look(&mut self, instance: &Instance, known: &Known, within: Duration) -> Server {
         let Ground { data, process, postmaster } = survey(instance, known).await;
-        let mut server = Server { data, process, row: None, silent: None, looked_at: known.looked_at };
+        let mut server = Server { data, process, row: None, silent: None, fresh: None, looked_at: known.looked_at };
         let Some(postmaster) = postmaster else {
             self.kept = None;
+            self.fresh_at = None;
             return server;
         };
         let (row, accepting, silent) = match self.ask(instance, within).await {
@@ -85,12 +94,28 @@ impl Looker {
         }
         server.row = row.map(|row| complete(row, &server.data));
         server.silent = silent;
+        server.fresh = self.fresh(instance, within).await;
         server
+    }
+
+    /// Whether a fresh connection is answered; asked only when that was not seen for a while.
+    async fn fresh(&mut self, instance: &Instance, within: Duration) -> Option<bool> {
+        if self.fresh_at.is_some_and(|at| at.elapsed() < FRESH_EVERY) {
+            return None;
+        }
+        let target = instance.local_target(self.purpose);
+        let answered = match Connection::open(&target, within.min(FRESH_WITHIN)).await {
+            Ok(_) => true,
+            Err(error) => error.is_answer() || error.is_not_yet(),
+        };
+        self.fresh_at = answered.then(Instant::now);
+        Some(answered)
     }
 
     /// Forgets the kept connection (after a restart of the server, or when its address changed).
     pub fn reset(&mut self) {
         self.kept = None;
+        self.fresh_at = None;
     }
 
     async fn ask(&mut self, instance: &Instance, within: Duration) -> Result<Row, SqlError> {
@@ -105,6 +130,7 @@ impl Looker {
             (Some(kept), Some(answer)) => (kept, answer),
             (_, _) => {
                 let (connection, answer) = fresh(&target, until).await?;
+                self.fresh_at = Some(Instant::now());
                 (Kept { connection, target }, answer)
             }
         };

@@ -11,6 +11,7 @@ mod page;
 mod reader;
 mod record;
 mod segments;
+mod timelines;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::control::{self, ControlError};
 pub use reader::Reader;
 pub use record::Record;
 pub use segments::segment_name;
+pub use timelines::{forget_reserved, reserve_timelines};
 
 /// Records read between two looks at the clock.
 const RECORDS_PER_LOOK: u32 = 32;
