@@ -1,5 +1,7 @@
 //! The leader key: taken, found out about, counted, given back, lost.
 
+use std::time::Duration;
+
 use crate::Tick;
 use crate::ha::{Failure, Generation, Taken};
 use crate::lease::Deadlines;
@@ -8,6 +10,9 @@ use crate::view::{Expect, Leader, Revision, Session};
 
 use super::session::{Live, covers, held_on};
 use super::{Answer, Ask, Flight, Keeper, LATE_AT_MOST, Outcome, Page, Ticket, Wire};
+
+/// A request that gets less time than this is not worth sending.
+const SHORTEST_TRY: Duration = Duration::from_millis(50);
 
 /// Whether the lock is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,17 +173,21 @@ impl Keeper {
         }
         if let Some(release) = &self.releasing {
             let ask = Ask::Release { created: release.created.clone(), status: release.status.clone() };
-            let limit = release.deadline().map_or(self.ttl, |at| at.since(now)).min(try_timeout(self.ttl));
+            let limit = self.try_within(release.deadline().map_or(self.ttl, |at| at.since(now)));
             return self.send(Wire::Lock, ask, limit, now);
         }
         let Some(session) = self.session.as_ref().filter(|live| live.is_known()) else { return };
         let session = session.id.clone();
         let Some(attempt) = self.acquiring.as_mut().filter(|a| a.phase == Phase::Ready) else { return };
         attempt.phase = Phase::Asked;
-        // A third of the time is left to find out when no answer comes.
-        let limit = (attempt.deadline.since(now) * 2 / 3).min(try_timeout(self.ttl));
-        let ask = Ask::Acquire { session, expect: attempt.expect.clone() };
+        let (ask, left) = (Ask::Acquire { session, expect: attempt.expect.clone() }, attempt.deadline.since(now));
+        let limit = self.try_within(left);
         self.send(Wire::Lock, ask, limit, now);
+    }
+
+    /// How long one try may take of the time that is `left`: a third of it stays, to find out or to try again.
+    fn try_within(&self, left: Duration) -> Duration {
+        (left * 2 / 3).max(SHORTEST_TRY).min(try_timeout(self.ttl))
     }
 
     pub(super) fn acquired(&mut self, session: &Session, sent: Tick, answer: Answer, now: Tick) {
@@ -304,7 +313,9 @@ impl Keeper {
 
     /// A leader key on our session that nobody here believes in would be kept alive by our beats: delete it.
     fn give_back(&mut self, created: Revision) {
-        if self.releasing.as_ref().is_some_and(|r| r.created == created) {
+        if let Some(release) = self.releasing.as_mut().filter(|release| release.created == created) {
+            // Whoever asked for it may stop waiting; it goes on.
+            release.ours = true;
             return;
         }
         self.begin_release(Releasing { waiting: None, created, status: None, uncertain: false, ours: true });

@@ -285,11 +285,23 @@ fn a_release_ends_the_lock_before_its_request_is_sent() {
     assert_eq!(world.keeper.valid_until(), at(0));
     assert_eq!(world.keeper.page().map(|page| page.deadlines), Some(Deadlines::default()));
     assert_eq!(world.keeper.lease().lost, None, "it was released by us");
+    world.run(ms(600));
     world.net = Net::Good;
-    world.run(ms(2_100));
+    world.run(ms(1_600));
     assert!(matches!(world.result(ticket), Some(Err(Failure::Unreachable(_)))));
     assert_eq!(world.store.leader, None, "it goes on until it is done");
     assert_eq!(world.store.statuses, ["final"]);
+}
+
+#[test]
+fn a_release_that_never_arrived_is_sent_again() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.net = Net::LosesRequests;
+    let ticket = world.release(ms(900));
+    world.net = Net::Good;
+    world.run(ms(800));
+    assert_eq!(world.result(ticket), Some(&Ok(Outcome::Released(true))));
 }
 
 #[test]
