@@ -34,8 +34,11 @@ fn run() -> io::Result<i32> {
     let mut agent = Command::new(std::env::current_exe()?);
     use std::os::unix::process::CommandExt as _;
     agent.arg0(name).args(arguments).env(MARK, "1");
-    // Blocked before the child exists, so that no signal is lost; the child begins with an empty mask.
+    // Blocked before the child exists, so that no signal is lost; the child takes none of that over.
     let signals = block()?;
+    let all = signals;
+    // SAFETY: one system call on a value made before the fork.
+    unsafe { agent.pre_exec(move || mask(libc::SIG_UNBLOCK, &all)) };
     let child = agent.spawn()?;
     let agent = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)).ok_or(io::ErrorKind::InvalidData)?;
     loop {
@@ -80,9 +83,14 @@ fn block() -> io::Result<libc::sigset_t> {
         }
         set.assume_init()
     };
+    mask(libc::SIG_BLOCK, &set)?;
+    Ok(set)
+}
+
+fn mask(how: libc::c_int, signals: &libc::sigset_t) -> io::Result<()> {
     // SAFETY: a valid set; the old mask is not asked for.
-    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
-        0 => Ok(set),
+    match unsafe { libc::pthread_sigmask(how, std::ptr::from_ref(signals), std::ptr::null_mut()) } {
+        0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }

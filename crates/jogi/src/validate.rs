@@ -38,10 +38,7 @@ pub fn main(config: Option<PathBuf>, options: Options) -> ExitCode {
         print!("{}", yaml::dump(&raw));
     }
     let bin_dir = raw.pointer("/postgresql/bin_dir").and_then(Value::as_str).filter(|dir| !dir.is_empty());
-    let machine = ThisMachine {
-        ignore_listen_port: options.ignore_listen_port,
-        bin_dir: bin_dir.map(PathBuf::from),
-    };
+    let machine = ThisMachine { ignore_listen_port: options.ignore_listen_port, bin_dir: bin_dir.map(PathBuf::from) };
     let findings = validate(&raw, &machine);
     for finding in &findings {
         println!("{finding}");
@@ -90,7 +87,8 @@ impl Machine for ThisMachine {
 
     fn can_connect(&self, address: &HostPort) -> Result<(), String> {
         let addresses = (address.host.as_str(), address.port).to_socket_addrs();
-        let answered = addresses.is_ok_and(|mut found| found.any(|one| TcpStream::connect_timeout(&one, CONNECT).is_ok()));
+        let answered =
+            addresses.is_ok_and(|mut found| found.any(|one| TcpStream::connect_timeout(&one, CONNECT).is_ok()));
         if answered { Ok(()) } else { Err(format!("{address} is not reachable")) }
     }
 

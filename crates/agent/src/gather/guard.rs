@@ -21,8 +21,8 @@ pub(crate) async fn follow(guard: Guard, mut attached: mpsc::Receiver<Attached>,
         }
         while let Some(event) = connection.events.recv().await {
             guard.heard(&event);
-            let last = matches!(event, guard::Event::Died | guard::Event::Lost { .. });
-            if last {
+            let (died, lost) = (event == guard::Event::Died, matches!(event, guard::Event::Lost { .. }));
+            if died || lost {
                 guard.gone().await;
             }
             if let Some(event) = translated(&event)
@@ -30,10 +30,20 @@ pub(crate) async fn follow(guard: Guard, mut attached: mpsc::Receiver<Attached>,
             {
                 return;
             }
-            if last {
+            if lost {
+                attach_again(&guard).await;
+            }
+            if died || lost {
                 break;
             }
         }
+    }
+}
+
+/// A guard that lives holds the server to the lease on its page, which nobody renews while we are not attached.
+async fn attach_again(guard: &Guard) {
+    if let Err(failure) = guard.client().await {
+        tracing::error!("the guard cannot be attached to again: {failure}");
     }
 }
 
@@ -45,7 +55,7 @@ fn translated(event: &guard::Event) -> Option<Event> {
         guard::Event::Acted { what, .. } => acted(*what),
         guard::Event::Died => Some(Event::Guard(GuardNews::Died)),
         guard::Event::Lost { cause } => {
-            tracing::warn!("the connection to the guard was lost ({cause}); attaching again with the next effect");
+            tracing::warn!("the connection to the guard was lost ({cause}); attaching again");
             None
         }
         // Waited for by the effects that asked for them.

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::runtime::Input;
 
-/// Passes views and losses on for as long as the watch lives.
+/// Passes views and losses on for as long as the watch lives, which is as long as the agent.
 pub(crate) async fn follow(mut watch: mpsc::Receiver<WatchEvent>, inbox: mpsc::Sender<Input>) {
     while let Some(news) = watch.recv().await {
         let event = match news {
@@ -18,4 +18,5 @@ pub(crate) async fn follow(mut watch: mpsc::Receiver<WatchEvent>, inbox: mpsc::S
             return;
         }
     }
+    let _ = inbox.send(Input::Lost("the store's watch")).await;
 }

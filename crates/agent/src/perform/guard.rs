@@ -97,7 +97,7 @@ impl Guard {
     }
 
     /// The guard, if there is one; starts none.
-    pub(super) async fn present(&self) -> Option<Client> {
+    pub(crate) async fn present(&self) -> Option<Client> {
         self.shared.client.lock().await.clone()
     }
 

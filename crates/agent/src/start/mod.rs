@@ -13,9 +13,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jogi_core::ha::{Event, Found, Generation, Ha};
 use jogi_core::lease::keeper::Adopted;
-use jogi_dcs::View;
+use jogi_dcs::{Dcs, View};
 use jogi_net::boot_now;
 use jogi_pg::guard::LeaseIdentity;
+use jogi_pg::instance::Instance;
+use jogi_pg::rundir::RunDir;
 use tokio::sync::{mpsc, watch};
 
 use crate::gather::{self, signals::Signals};
@@ -24,11 +26,11 @@ use crate::keeper;
 use crate::local::rules;
 use crate::logging::panics::{self, Vital};
 use crate::notify;
-use crate::perform::{self, Guard, GuardOptions, LiveLook, Performer};
+use crate::perform::{self, Attached, Guard, GuardOptions, LiveLook, Performer};
 use crate::rest;
 use crate::runtime::{self, Exit, INBOX, Input, Reloader, Runtime};
 use crate::source::Source;
-use prepare::{Prepared, prepare};
+use prepare::{Prepared, Unfinished, prepare};
 
 /// How an agent is started.
 #[derive(Clone, Debug)]
@@ -96,59 +98,75 @@ async fn begin(prepared: Prepared, exe: PathBuf) -> anyhow::Result<Exit> {
     let rundir = Arc::new(rundir);
     let guard = Guard::new(GuardOptions { rundir: Arc::clone(&rundir), exe }, attached);
     guard.client().await.map_err(|failure| anyhow::anyhow!("there is no guard: {failure}"))?;
-    let adopted = adoptable(&guard, &view, &instance.local.name);
-    let armed = adopted.as_ref().map(|adopted| adopted.generation);
-
-    let (sender, inbox) = mpsc::channel(INBOX);
-    let ha = Ha::new(rules(&instance));
-    let published = Arc::new(ArcSwap::from_pointee(ha.snapshot(jogi_net::now())));
-    let (configured, configuration) = watch::channel(Arc::clone(&instance.local));
-    let (ask, requests) = mpsc::channel(REQUESTS);
-
-    let ttl = published.load().settings.ttl;
-    let (keeper, leases) = keeper::spawn(keeper::Options {
-        name: instance.local.name.clone(),
-        dcs: dcs.sibling()?,
-        page: guard.page(),
-        ttl,
-        adopt: adopted,
-    })?;
-
-    let dynamic = prepare::saved_dynamic(&instance.local);
-    let reloader = Reloader::new(source, configured, &instance);
-    let parts = perform::Parts {
-        instance,
-        dcs: Arc::clone(&dcs),
-        keeper: keeper.clone(),
-        guard: guard.clone(),
-        rundir,
-        intent: intent.half_made,
-    };
-    let performer = Performer::new(parts)?;
-    rest::serve(rest::Options {
-        configuration,
-        published: Arc::clone(&published),
-        requests: ask,
-        dcs: Arc::clone(&dcs),
-        keeper: keeper.clone(),
-        live: Arc::new(LiveLook::new(performer.clone())),
-    })
-    .await?;
-
-    tokio::spawn(gather::guard::follow(guard.clone(), attachments, sender.clone()));
-    tokio::spawn(gather::lease::follow(leases, sender.clone()));
-    tokio::spawn(gather::store::follow(dcs.watch(), sender.clone()));
-    tokio::spawn(signals.follow(sender.clone()));
-    let first = Event::View { cluster: view.cluster, read_at: view.read_at, linearizable: true };
-    let _ = sender.try_send(Input::Event(first));
-
-    let parts = runtime::Parts { ha, performer, keeper, published, inbox: (sender, inbox), requests, reloader };
-    let runtime = Runtime::new(parts)?;
-    notify::ready();
-    tracing::info!("the agent has begun");
-    let exit = runtime.run(Event::Began(Found { intent: intent.known, armed, dynamic })).await;
+    let lead = Lead { source, instance, rundir, intent, signals, dcs, view, guard: guard.clone(), attachments };
+    let exit = lead.run().await;
     dismiss(&guard).await;
-    Ok(exit)
+    exit
+}
+
+/// Everything that the loop begins with.
+struct Lead {
+    source: Source,
+    instance: Instance,
+    rundir: Arc<RunDir>,
+    intent: Unfinished,
+    signals: Signals,
+    dcs: Arc<dyn Dcs>,
+    view: View,
+    guard: Guard,
+    attachments: mpsc::Receiver<Attached>,
+}
+
+impl Lead {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let Lead { source, instance, rundir, intent, signals, dcs, view, guard, attachments } = self;
+        let adopted = adoptable(&guard, &view, &instance.local.name);
+        let armed = adopted.as_ref().map(|adopted| adopted.generation);
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let ha = Ha::new(rules(&instance));
+        let published = Arc::new(ArcSwap::from_pointee(ha.snapshot(jogi_net::now())));
+        let (configured, configuration) = watch::channel(Arc::clone(&instance.local));
+        let (ask, requests) = mpsc::channel(REQUESTS);
+        let (keeper, leases) = keeper::spawn(keeper::Options {
+            name: instance.local.name.clone(),
+            dcs: dcs.sibling()?,
+            page: guard.page(),
+            ttl: published.load().settings.ttl,
+            adopt: adopted,
+        })?;
+        let dynamic = prepare::saved_dynamic(&instance.local);
+        let reloader = Reloader::new(source, configured, &instance);
+        let performer = Performer::new(perform::Parts {
+            instance,
+            dcs: Arc::clone(&dcs),
+            keeper: keeper.clone(),
+            guard: guard.clone(),
+            rundir,
+            intent: intent.half_made,
+        })?;
+        rest::serve(rest::Options {
+            configuration,
+            published: Arc::clone(&published),
+            requests: ask,
+            dcs: Arc::clone(&dcs),
+            keeper: keeper.clone(),
+            live: Arc::new(LiveLook::new(performer.clone())),
+        })
+        .await?;
+
+        tokio::spawn(gather::guard::follow(guard, attachments, sender.clone()));
+        tokio::spawn(gather::lease::follow(leases, sender.clone()));
+        tokio::spawn(gather::store::follow(dcs.watch(), sender.clone()));
+        tokio::spawn(signals.follow(sender.clone()));
+        let first = Event::View { cluster: view.cluster, read_at: view.read_at, linearizable: true };
+        // It has room: nothing else has been put into it yet.
+        let _ = sender.try_send(Input::Event(first));
+        let parts = runtime::Parts { ha, performer, keeper, published, inbox: (sender, inbox), requests, reloader };
+        let runtime = Runtime::new(parts)?;
+        notify::ready();
+        tracing::info!("the agent has begun");
+        Ok(runtime.run(Event::Began(Found { intent: intent.known, armed, dynamic })).await)
+    }
 }
 
 /// The lock that an earlier agent held, if all of the guard's page says that it may be carried on.
@@ -168,7 +186,7 @@ fn adoptable(guard: &Guard, view: &View, name: &jogi_core::MemberName) -> Option
 
 /// A guard that has no server any more has nothing to do; one that has stays.
 async fn dismiss(guard: &Guard) {
-    if let Ok(client) = guard.client().await
+    if let Some(client) = guard.present().await
         && let Err(error) = client.quit(GUARD_QUITS).await
     {
         tracing::debug!("the guard stays: {error}");

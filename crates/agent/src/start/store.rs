@@ -14,8 +14,8 @@ use jogi_net::tls::ClientTls;
 
 use crate::gather::signals::Signals;
 
-/// How long one try to read the store takes at most.
-const ONE_TRY: Duration = Duration::from_secs(5);
+/// How long one try to read the store takes at most: a second at first, and one more with each try, up to this.
+const LONGEST_TRY: Duration = Duration::from_secs(5);
 /// The pause between tries grows from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// A silent store is named at once, then after this long, and then each time after twice as long.
@@ -67,8 +67,9 @@ pub(super) async fn first_view(dcs: &dyn Dcs, signals: &mut Signals) -> anyhow::
     let mut pauses = jogi_net::Backoff::new(PAUSES.0, PAUSES.1);
     let (mut say_at, mut interval) = (begin, SAY_AGAIN);
     loop {
+        let limit = (Duration::from_secs(1) * (1 + pauses.tries())).min(LONGEST_TRY);
         let answer = tokio::select! {
-            answer = dcs.load(Freshness::Linearizable, ONE_TRY) => answer,
+            answer = dcs.load(Freshness::Linearizable, limit) => answer,
             () = signals.asked_to_end() => return Ok(None),
         };
         let error = match answer {
