@@ -8,7 +8,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Herd, HerdSpec, Member, overlap};
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member, overlap};
 use jogi_testkit::{process, wait};
 
 /// What a fault did.
@@ -92,15 +92,10 @@ fn an_agent_that_stalls_for_a_moment_keeps_the_lead() {
     assert_eq!(kept.ended(), None, "the client's session goes on");
 }
 
-fn weakened(protection: &str) -> Option<HerdSpec> {
-    let spec = common::spec()?;
-    spec.promises("a protection that can be switched off").then(|| spec.weaken(protection))
-}
-
 #[test]
 #[ignore = "shows the harm without the guard's deadlines; minutes long"]
 fn red_two_members_write_when_nobody_minds_the_deadlines() {
-    let Some(spec) = weakened("deadlines") else { return };
+    let Some(spec) = common::spec().and_then(|s| s.weakened("no-deadlines")) else { return };
     let herd = spec.start();
     let outcome = kill(&herd);
     assert!(
@@ -117,7 +112,7 @@ fn red_two_members_write_when_nobody_minds_the_deadlines() {
 #[test]
 #[ignore = "shows the harm without the parent-death signal; minutes long"]
 fn red_two_members_write_when_postgresql_outlives_its_guard() {
-    let Some(spec) = weakened("parent-death") else { return };
+    let Some(spec) = common::spec().and_then(|s| s.weakened("no-parent-death-signal")) else { return };
     let outcome = kill_tree(&spec.start());
     assert!(
         outcome.overlap > Duration::ZERO,
@@ -125,8 +120,8 @@ fn red_two_members_write_when_postgresql_outlives_its_guard() {
     );
 }
 
-/// What service managers do when they stop a unit with the default `KillMode`: everything at once. PostgreSQL's own shutdown,
-/// not this, must be what clients see, so the unit that we ship says `KillMode=process`.
+/// The unit that we ship says `KillMode=process`: a service manager that stops or restarts the agent leaves its guard, so that
+/// PostgreSQL ends by its own orderly shutdown, or not at all.
 #[test]
 fn the_guard_outlives_its_agent_and_is_found_again() {
     let Some(spec) = common::spec() else { return };

@@ -49,13 +49,13 @@ fn an_agent_takes_over_a_postgresql_that_already_runs() {
     if foreign {
         return;
     }
-    assert_eq!(old.status()["jogi"]["guard"], "adopted", "what is not covered is said: {}", old.status());
+    assert_eq!(old.status()["jogi"]["guard"]["state"], "adopted", "what is not covered is said: {}", old.status());
     let out = herd.ctl_ok(&["restart", "herd", "n1", "--force"]);
     assert!(out.stdout.contains("Success: restart on member n1"), "{out:?}");
     herd.wait_healthy();
     let guard = process::parent(old.postmaster_pid()).map(process::command_line).unwrap_or_default();
     assert!(guard.contains("guard"), "after a restart it has a guard: {guard}");
-    assert_ne!(old.status()["jogi"]["guard"], "adopted");
+    assert_eq!(old.status()["jogi"]["guard"]["state"], "guarded");
 }
 
 /// A server as somebody ran it before, with the users that the agents expect.

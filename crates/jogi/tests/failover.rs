@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Herd};
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd, HerdSpec, START_WITHIN};
 use jogi_testkit::{process, wait};
 use serde_json::json;
 
@@ -131,4 +131,48 @@ fn the_primary_goes_on_when_all_replicas_die() {
     let longer = herd.ttl().saturating_sub(since.elapsed()) + Duration::from_secs(1);
     wait::stays("the leader leads", longer, || leader.is_primary() && leader.is_writable());
     assert_eq!(leader.postmaster(), Some(postmaster));
+}
+
+/// All who have data are down when a member without any starts: it waits. (Elsewhere initdb ran beside a healthy standby.)
+/// Returns whether the empty member made data of its own.
+fn empty_member_alone(spec: HerdSpec) -> bool {
+    let herd = spec.build();
+    let (first, second, empty) = (herd.member("n1"), herd.member("n2"), herd.member("n3"));
+    first.start_agent();
+    wait::until("a leader", START_WITHIN, || first.is_primary());
+    second.start_agent();
+    wait::until("a replica", START_WITHIN, || second.is_replica());
+    let identity = herd.key("initialize");
+    first.sql("CREATE TABLE precious AS SELECT 1 AS x");
+    herd.wait_replayed(first);
+    first.crash();
+    second.crash();
+    wait::until("no leader", herd.ttl() + CHANGE_WITHIN, || herd.lock_holder().is_none());
+    empty.start_agent();
+    let long = herd.ttl() + Duration::from_secs(5);
+    if wait::poll(long, || empty.data_dir().join("PG_VERSION").exists().then_some(())).is_some() {
+        return true;
+    }
+    assert_eq!(herd.key("initialize"), identity);
+    for member in [first, second] {
+        member.power_on();
+        member.start_agent();
+    }
+    herd.wait_healthy();
+    assert_eq!(herd.key("initialize"), identity);
+    assert_eq!(empty.sql_text("SELECT x FROM precious"), "1");
+    false
+}
+
+#[test]
+fn an_empty_member_never_makes_a_second_cluster() {
+    let Some(spec) = common::spec() else { return };
+    assert!(!empty_member_alone(spec), "initdb ran though the cluster exists");
+}
+
+#[test]
+#[ignore = "shows the harm when an identity in the store is no hindrance; minutes long"]
+fn red_it_does_when_an_identity_is_no_hindrance() {
+    let Some(spec) = common::spec().and_then(|s| s.weakened("initdb-again")) else { return };
+    assert!(empty_member_alone(spec), "the fault must do harm without its protection, or the test proves nothing");
 }

@@ -91,3 +91,16 @@ fn lose(herd: &Herd, what: &str, take: impl Fn(&Store), give: impl Fn(&Store)) {
     assert_eq!(herd.key("initialize"), identity);
     herd.assert_nothing_lost(&writers.finish());
 }
+
+#[test]
+#[ignore = "shows the harm when an error counts as a renewal; minutes long"]
+fn red_the_primary_outlives_its_lease_when_errors_count() {
+    let Some(spec) = common::spec().and_then(|s| s.weakened("count-errors")) else { return };
+    let herd = spec.store_front().build();
+    let front = Front::before(herd.store());
+    herd.start();
+    let leader = herd.wait_leader();
+    front.behave(Manner::Answer { status: 503, body: r#"{"error":"etcdserver: no leader","code":14}"#.to_owned() });
+    let longer = herd.ttl() + Duration::from_secs(5);
+    wait::stays("the primary is open without a lease", longer, || leader.is_writable());
+}

@@ -11,9 +11,13 @@ use std::process::{Child, Command, Stdio};
 /// both, and does so again for what started meanwhile.
 const SCRIPT: &str = r#"
 read -r word && exit 0
+shared=
 for round in 1 2 3; do
     for ns in $(ls /run/netns 2>/dev/null | grep "^$1-"); do
-        kill -9 $(ip netns pids "$ns") 2>/dev/null
+        for p in $(ip netns pids "$ns"); do
+            shared="$shared $(grep -o '/dev/shm/PostgreSQL[.0-9]*' "/proc/$p/maps" 2>/dev/null)"
+            kill -9 "$p" 2>/dev/null
+        done
     done
     for p in /proc/[0-9]*; do
         case "$(readlink "$p/cwd")" in "$2"/*) kill -9 "${p#/proc/}" 2>/dev/null ;; esac
@@ -21,7 +25,7 @@ for round in 1 2 3; do
     sleep 0.2
 done
 for ns in $(ls /run/netns 2>/dev/null | grep "^$1-"); do ip netns del "$ns"; done
-rm -rf "$2"
+rm -rf "$2" $shared
 "#;
 
 pub struct Janitor(Child);

@@ -130,9 +130,10 @@ impl HerdSpec {
         self
     }
 
-    /// Runs the agents with one protection switched off.
-    pub fn weaken(self, protection: &str) -> Self {
-        self.env(WEAKEN, protection)
+    /// Runs the agents with one protection switched off, by the name of its weakness: a test of the protection must then be
+    /// seen to fail, or it proves nothing. `None`, and a word about it, for an agent that has no such switch.
+    pub fn weakened(self, weakness: &str) -> Option<Self> {
+        self.promises("a protection that can be switched off").then(|| self.env(WEAKEN, weakness))
     }
 
     /// The store listens behind its own address, where the test puts a [`super::Front`] before it starts the agents.
