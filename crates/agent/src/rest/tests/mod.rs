@@ -3,5 +3,6 @@
 mod documents;
 mod fixture;
 mod health;
+mod https;
 mod requests;
 mod wire;
