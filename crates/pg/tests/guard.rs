@@ -648,7 +648,9 @@ fn the_guard_is_small_and_runs_as_an_ordinary_user() {
     assert_eq!(member.event(), Event::Fenced);
     let private = private_bytes(guard);
     eprintln!("guard: {} KB private, {} KB locked", private / 1024, status.locked_bytes / 1024);
-    assert!(private <= 1024 * 1024, "{private} bytes");
+    // Without optimisation the one binary's table of addresses alone takes half a megabyte.
+    let bound = if cfg!(debug_assertions) && std::env::var_os("JOGI_BIN").is_some() { 2 } else { 1 };
+    assert!(private <= bound * 1024 * 1024, "{private} bytes");
 }
 
 #[test]
@@ -662,7 +664,7 @@ fn everything_resident_is_locked_where_the_limit_allows_it() {
         "guard: {} KB locked of {} KB resident, {} KB private",
         status.locked_bytes / 1024,
         kb("Rss:"),
-        kb("Private_Dirty:")
+        kb("Anonymous:")
     );
     assert!(status.locked_bytes > 0);
     // The limit here is the machine's; the kernel counts shared pages in proportion on both sides.
@@ -727,9 +729,10 @@ fn hold(pid: i32) -> std::thread::JoinHandle<()> {
     holder
 }
 
+/// Memory of its own. Not `Private_Dirty`, which also counts pages of a program file that was written to disk just now.
 fn private_bytes(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("readable");
-    field_kb(&text, "Private_Dirty:") * 1024
+    field_kb(&text, "Anonymous:") * 1024
 }
 
 fn field_kb(text: &str, name: &str) -> u64 {
