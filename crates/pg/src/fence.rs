@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use jogi_core::Tick;
+use jogi_core::{Tick, Weakness};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
@@ -93,6 +93,9 @@ pub fn shm_attached(segment: Segment) -> u64 {
 /// How many processes are attached to segments that `creator` (a postmaster) made, whether or not it still lives. Reads
 /// the system's list, no file of the server's, and allocates nothing.
 pub(crate) fn shm_attached_of(creator: i32) -> io::Result<u64> {
+    if by_postmaster_alone() {
+        return Ok(0);
+    }
     let list = rustix::fs::open(c"/proc/sysvipc/shm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let own_user = rustix::process::geteuid().as_raw();
     let mut attached = 0;
@@ -118,7 +121,12 @@ pub fn remains(data_dir: &Path) -> io::Result<Remains> {
     };
     let mut pids = Vec::new();
     each_process(id, |process, _| pids.push(process.pid()))?;
-    let segment = PostmasterPid::read(data_dir)?.and_then(|file| file.segment);
+    let file = PostmasterPid::read(data_dir)?;
+    if by_postmaster_alone() {
+        pids.retain(|pid| file.as_ref().is_some_and(|file| file.pid == *pid));
+        return Ok(Remains { pids, attached: 0 });
+    }
+    let segment = file.and_then(|file| file.segment);
     Ok(Remains { pids, attached: segment.map_or(0, shm_attached) })
 }
 
@@ -146,9 +154,17 @@ pub fn kill_all(data_dir: &Path, deadline: Tick) -> io::Result<Remains> {
     }
 }
 
+/// The weakness that tests take: the end of the postmaster counts as the end of the server.
+fn by_postmaster_alone() -> bool {
+    crate::weaken::asked().has(Weakness::FenceByPostmaster)
+}
+
 /// Sends SIGKILL to every process of the server once; answers how many there were. Does not allocate. An error is
 /// reported after every process has been tried.
 pub(crate) fn kill_processes(data_dir: FileId) -> io::Result<u32> {
+    if by_postmaster_alone() {
+        return Ok(0);
+    }
     let mut count = 0;
     let mut failed = Ok(());
     each_process(data_dir, |process, _| {

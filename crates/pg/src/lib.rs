@@ -20,3 +20,4 @@ pub mod replication;
 pub mod roles;
 pub mod rundir;
 pub mod wal;
+pub mod weaken;

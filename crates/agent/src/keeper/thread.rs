@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use jogi_core::Tick;
 use jogi_core::ha::{Failure, Lease};
 use jogi_core::lease::Keeper;
-use jogi_core::lease::keeper::{self, Answer, Input, Page, Ticket, Wire};
+use jogi_core::lease::keeper::{self, Answer, Ask, Input, Page, Ticket, Wire};
+use jogi_core::view::Leader;
+use jogi_core::{Tick, Weakness};
 use jogi_dcs::Dcs;
 use jogi_net::boot_now;
 use jogi_pg::guard::LeaseIdentity;
@@ -75,6 +76,8 @@ struct Thread {
     ttl: Duration,
     /// Requests in a row without an answer, for the log.
     silent: u32,
+    /// The leader key as last read.
+    believed: Option<Leader>,
 }
 
 impl Thread {
@@ -103,6 +106,7 @@ impl Thread {
             permitted_until: Tick::ZERO,
             ttl: options.ttl,
             silent: 0,
+            believed: None,
         }
     }
 
@@ -119,6 +123,9 @@ impl Thread {
                 (wire, id, answer) = landed(&mut self.flights) => {
                     self.flights.remove(&wire);
                     self.note(&answer);
+                    if let Answer::Extended { leader: Some(leader) } = &answer {
+                        self.believed = Some(leader.clone());
+                    }
                     self.tell(Input::Answer { id, answer });
                 }
                 () = self.timer.elapsed() => self.tell(Input::Timeout),
@@ -201,7 +208,9 @@ impl Thread {
         while let Some(request) = self.machine.poll_request() {
             let (dcs, id) = (Arc::clone(&self.dcs), request.id);
             let (ask, limit) = (request.ask, request.limit);
-            self.flights.insert(request.wire, Box::pin(async move { (id, store::ask(dcs, ask, limit).await) }));
+            let believed = self.believed.clone().filter(|_| counts_errors(&ask));
+            let answer = async move { (id, or_believed(store::ask(dcs, ask, limit).await, believed)) };
+            self.flights.insert(request.wire, Box::pin(answer));
         }
         while let Some((ticket, result)) = self.machine.poll_result() {
             if let Some(reply) = self.waiting.remove(&ticket) {
@@ -262,6 +271,18 @@ impl Drop for Thread {
 }
 
 /// The next answer of any flight; never ends without one.
+/// The weakness that tests take: an error of the store counts as a renewal.
+fn counts_errors(ask: &Ask) -> bool {
+    jogi_pg::weaken::asked().has(Weakness::CountErrors) && matches!(ask, Ask::Beat { read_leader: true, .. })
+}
+
+fn or_believed(answer: Answer, believed: Option<Leader>) -> Answer {
+    match (answer, believed) {
+        (Answer::Nothing(_), Some(leader)) => Answer::Extended { leader: Some(leader) },
+        (answer, _) => answer,
+    }
+}
+
 async fn landed(flights: &mut BTreeMap<Wire, Flight>) -> (Wire, u64, Answer) {
     std::future::poll_fn(|context| {
         for (wire, flight) in flights.iter_mut() {

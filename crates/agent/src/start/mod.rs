@@ -123,7 +123,11 @@ impl Lead {
         let adopted = adoptable(&guard, &view, &instance.local.name);
         let armed = adopted.as_ref().map(|adopted| adopted.generation);
         let (sender, inbox) = mpsc::channel(INBOX);
-        let ha = Ha::new(rules(&instance));
+        let weaken = jogi_pg::weaken::asked();
+        if !weaken.is_empty() {
+            tracing::warn!("protections are switched off for a test: {weaken:?}");
+        }
+        let ha = Ha::new(rules(&instance)).weakened(weaken);
         let published = Arc::new(ArcSwap::from_pointee(ha.snapshot(jogi_net::now())));
         let (configured, configuration) = watch::channel(Arc::clone(&instance.local));
         let (ask, requests) = mpsc::channel(REQUESTS);

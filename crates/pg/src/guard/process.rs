@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jogi_core::Tick;
 use jogi_core::lease::{Custody, Lease, Refusal, Server, Verdict};
+use jogi_core::{Tick, Weakness};
 use jogi_net::clock::boot_now;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::SocketFlags;
@@ -26,8 +26,8 @@ use super::promote::{Promotion, Step};
 use super::server::{self, Launch, NOT_EXECUTED, Strings};
 use super::wire::{Kind, MAX_MESSAGE, Message, Reason, Role, Stop, Tag, Writer};
 use super::{memory, socket};
-use crate::fence;
 use crate::pidfd::{FileId, Process, ProcessId, Text, stat};
+use crate::{fence, weaken};
 
 /// How many may be connected at once: an agent, its successor, and somebody who looks.
 const MOST_CONNECTIONS: usize = 6;
@@ -61,6 +61,8 @@ pub fn has_started() -> bool {
 
 /// Runs the guard; called first in `main` with `argv[1] == "guard"`.
 pub fn main() -> ! {
+    // Read once, before anything may not allocate any more.
+    let _ = weaken::asked();
     let code = match Options::from_arguments(std::env::args_os().skip(2)).and_then(Guard::prepare) {
         Ok(mut guard) => guard.run(),
         Err(cause) => {
@@ -247,7 +249,9 @@ impl Guard {
         }
         self.reap(now);
         let mut next = Next(None);
-        match self.custody.look(&self.lease, now) {
+        let holds = self.rehearsing || !weaken::asked().has(Weakness::NoDeadlines);
+        let verdict = if holds { self.custody.look(&self.lease, now) } else { Verdict::Rest };
+        match verdict {
             Verdict::Rest => {}
             Verdict::Wait(until) => next.at(until),
             Verdict::FastShutdown => {

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::atomic::Ordering;
 
+use jogi_core::Weakness;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
@@ -121,7 +122,9 @@ fn prepare(launch: &Launch<'_>, nothing: &OwnedFd, guard: rustix::process::Pid) 
         }
     }
     default_signals();
-    rustix::process::set_parent_process_death_signal(Some(Signal::QUIT))?;
+    if !crate::weaken::asked().has(Weakness::NoParentDeathSignal) {
+        rustix::process::set_parent_process_death_signal(Some(Signal::QUIT))?;
+    }
     // Did the guard die before that took effect? Then nobody would ever end this server.
     if rustix::process::getppid() != Some(guard) {
         return Err(rustix::io::Errno::SRCH);

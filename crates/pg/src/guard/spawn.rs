@@ -121,6 +121,7 @@ fn command(run_dir: &RunDir, exe: &Path) -> Result<tokio::process::Command, Atta
     let mut command = std::process::Command::new(exe);
     command.arg("guard").arg("--run-dir").arg(run_dir.path()).arg("--data-dir").arg(run_dir.data_dir());
     command.current_dir("/").stdin(Stdio::null()).stdout(stdout).stderr(log).env_clear();
+    crate::weaken::pass_on(&mut command);
     use std::os::unix::process::CommandExt as _;
     // SAFETY: only system calls on values made before the fork: nothing allocates or locks.
     unsafe { command.pre_exec(move || become_session_of(user.as_ref())) };
