@@ -147,11 +147,11 @@ impl World {
             Answer::Loaded(cluster) => {
                 agent.watch = Watch { connected: true, lost: false, missed: self.store.view() != cluster };
                 let event = jogi_core::ha::Event::View { cluster, read_at: sent, linearizable: false };
-                self.into_core(host, event);
+                self.core_hears(host, event);
             }
             Answer::Error(why) if !agent.watch.lost => {
                 agent.watch.lost = true;
-                self.into_core(host, jogi_core::ha::Event::StoreLost(why));
+                self.core_hears(host, jogi_core::ha::Event::StoreLost(why));
             }
             Answer::Error(_)
             | Answer::Opened(_)

@@ -12,7 +12,8 @@ use jogi_core::lease::{Custody, Lease, Server, Verdict};
 use crate::net::HostId;
 use crate::postgres::Phase;
 use crate::trace::Topic;
-use crate::world::{Happening, World};
+use crate::weakness::Weakness;
+use crate::world::{Happening, Host, World};
 
 /// One host's guard and the page that it shares with the agent.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Guard {
     pub alive: bool,
     /// The lease as the keeper last published it; outlives agent and guard.
     pub page: Option<Page>,
+    /// On the page as well: a new guard finds it as the old one left it.
     pub armed: bool,
     custody: Custody,
     killing: bool,
@@ -65,13 +67,19 @@ impl Guard {
     }
 }
 
+/// How late a late guard is.
+const LATE: std::time::Duration = std::time::Duration::from_millis(1500);
 /// While it kills, it looks again after so long.
 const KILL_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 
 impl World {
     /// The guard looks at page, clock and server, and acts.
     pub fn guard_looks(&mut self, host: HostId) {
-        let tick = self.boot(host);
+        let tick = match self.weakness {
+            Some(Weakness::GuardSleeps) => return,
+            Some(Weakness::GuardIsLate) => self.boot(host) - LATE,
+            Some(_) | None => self.boot(host),
+        };
         let guard = &mut self.hosts[host].guard;
         if !guard.alive {
             return;
@@ -100,8 +108,11 @@ impl World {
             self.say(Topic::Guard, host, || "guard: kills everything that is left".to_owned());
             self.tell(host, jogi_core::ha::Event::Guard(GuardNews::KilledAtHard));
         }
-        let World { hosts, rng, .. } = self;
-        let news = hosts[host].pg.kill_all(rng);
+        let World { hosts, rng, weakness, .. } = self;
+        let news = match weakness {
+            Some(Weakness::GuardKillsPostmasterOnly) => hosts[host].pg.kill_postmaster(rng),
+            Some(_) | None => hosts[host].pg.kill_all(rng),
+        };
         self.postgres_news(host, news);
         if !self.hosts[host].pg.is_gone() {
             self.schedule_guard(host, tick + KILL_AGAIN);
@@ -109,6 +120,8 @@ impl World {
     }
 
     fn schedule_guard(&mut self, host: HostId, until: Tick) {
+        let late = self.weakness == Some(Weakness::GuardIsLate);
+        let until = if late { until + LATE } else { until };
         let at = self.hosts[host].clock.reaches(until);
         self.schedule_at(at, Happening::Guard { host });
     }
@@ -134,24 +147,23 @@ impl World {
             };
             guard.server_is(server);
         }
+        self.guard_looks(host);
     }
 
     /// SIGKILL to the guard.
     pub fn kill_guard(&mut self, host: HostId) {
-        let World { hosts, rng, .. } = self;
+        let World { hosts, rng, weakness, .. } = self;
         let Host { guard, pg, .. } = &mut hosts[host];
         if !guard.alive {
             return;
         }
         guard.alive = false;
-        guard.armed = false;
         guard.server_is(Server::None);
-        if pg.running.as_ref().is_some_and(|r| !r.adopted) {
+        let dies = *weakness != Some(Weakness::NoParentDeathSignal);
+        if dies && pg.running.as_ref().is_some_and(|r| !r.adopted) {
             pg.immediate(rng);
         }
         self.settle_postgres(host);
         self.tell(host, jogi_core::ha::Event::Guard(GuardNews::Died));
     }
 }
-
-use crate::world::Host;

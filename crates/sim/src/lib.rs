@@ -26,6 +26,7 @@ pub mod store;
 pub mod streams;
 pub mod trace;
 pub mod wal;
+pub mod weakness;
 pub mod world;
 
 pub use world::{Herd, World};

@@ -13,7 +13,7 @@ impl Rng {
         Rng(seed ^ 0x5DEE_CE66_D1CE_4E5B)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,7 +23,7 @@ impl Rng {
 
     /// A number of `low..high`; `low` when the range is empty.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
-        if high <= low { low } else { low + self.next() % (high - low) }
+        if high <= low { low } else { low + self.draw() % (high - low) }
     }
 
     /// A duration between `low` and `high` milliseconds, to the microsecond.
@@ -33,7 +33,7 @@ impl Rng {
 
     /// True once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
-        n != 0 && self.next().is_multiple_of(n)
+        n != 0 && self.draw().is_multiple_of(n)
     }
 
     /// One of `items`; `None` when there are none.
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_history() {
-        let draw = |seed| (0..4).map(|_| 0).scan(Rng::new(seed), |r, _: i32| Some(r.next())).collect::<Vec<_>>();
+        let draw = |seed| (0..4).map(|_| 0).scan(Rng::new(seed), |r, _: i32| Some(r.draw())).collect::<Vec<_>>();
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         let mut rng = Rng::new(1);

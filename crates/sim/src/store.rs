@@ -103,8 +103,8 @@ pub struct Store {
     keys: BTreeMap<String, Entry>,
     leases: BTreeMap<u64, Lease>,
     pub health: Health,
-    /// The view of the current revision, built on demand and shared by all who read it.
-    view: Option<Arc<Cluster>>,
+    /// The view of the current revision, shared by all who read it.
+    view: Arc<Cluster>,
     /// Requests that could have changed something, and all requests, since the beginning.
     pub writes: u64,
     pub requests: u64,
@@ -115,21 +115,8 @@ impl Store {
         self.revision
     }
 
-    pub fn view(&mut self) -> Arc<Cluster> {
-        let view = self.view.take().unwrap_or_else(|| Arc::new(Cluster::from_keys(self.key_values())));
-        self.view = Some(view.clone());
-        view
-    }
-
-    fn key_values(&self) -> Vec<KeyValue> {
-        let key_value = |(path, e): (&String, &Entry)| KeyValue {
-            path: path.clone(),
-            value: e.value.clone(),
-            revision: text(e.modified),
-            created: text(e.created),
-            session: e.lease.map(session),
-        };
-        self.keys.iter().map(key_value).collect()
+    pub fn view(&self) -> Arc<Cluster> {
+        self.view.clone()
     }
 
     /// The value of a key as it truly is.
@@ -307,7 +294,6 @@ impl Store {
     }
 
     fn change(&mut self, path: &str, value: Option<String>, lease: Option<u64>) -> u64 {
-        self.view = None;
         self.revision += 1;
         let revision = self.revision;
         match value {
@@ -319,7 +305,37 @@ impl Store {
                 self.keys.insert(path.to_owned(), Entry { value, created, modified: revision, lease });
             }
         }
+        self.renew_view(path);
         revision
+    }
+
+    /// Reads the one key that has changed into the view: reading them all at every change would be most of the
+    /// simulator's work.
+    fn renew_view(&mut self, path: &str) {
+        let Some(key) = Key::parse(path) else { return };
+        let entry = self.keys.get(path).map(|e| KeyValue {
+            path: path.to_owned(),
+            value: e.value.clone(),
+            revision: text(e.modified),
+            created: text(e.created),
+            session: e.lease.map(session),
+        });
+        let one = Cluster::from_keys(entry);
+        let view = Arc::make_mut(&mut self.view);
+        match key {
+            Key::Initialize => view.initialize = one.initialize,
+            Key::Config => view.config = one.config,
+            Key::Leader => view.leader = one.leader,
+            Key::Status | Key::LegacyOptime => view.status = one.status,
+            Key::Failover => view.failover = one.failover,
+            Key::Sync => view.sync = one.sync,
+            Key::History => view.history = one.history,
+            Key::Failsafe => view.failsafe = one.failsafe,
+            Key::Member(name) => {
+                view.members.remove(&name);
+                view.members.extend(one.members);
+            }
+        }
     }
 }
 

@@ -139,6 +139,12 @@ impl World {
         if !self.net.reaches(Node::Host(upstream), Node::Host(standby)) || !self.hosts[standby].pg.receives() {
             return self.retry_stream(standby, RETRANSMIT);
         }
+        let switches =
+            self.hosts[standby].pg.data().is_none_or(|d| start::may_switch(d, self.wal.timeline(tip), &self.wal));
+        if !switches {
+            self.streams[standby] = None;
+            return self.retry_stream(standby, RETRY);
+        }
         if let Some(stream) = self.streams[standby].as_mut() {
             stream.sent = tip;
         }

@@ -27,6 +27,7 @@ use crate::store::Store;
 use crate::streams::Stream;
 use crate::trace::{Topic, Trace};
 use crate::wal::{RecordId, Wal};
+use crate::weakness::Weakness;
 
 /// One thing that will happen.
 #[derive(Clone, Debug)]
@@ -170,6 +171,8 @@ pub struct World {
     pub counts: Counts,
     pub commits: u64,
     pub herd: Herd,
+    /// What does not protect this world.
+    pub weakness: Option<Weakness>,
     /// System identifiers that initdb made.
     pub systems: BTreeSet<u64>,
     /// Answers to requests of the operator, in order.
@@ -203,6 +206,7 @@ impl World {
             counts: Counts::default(),
             commits: 0,
             herd,
+            weakness: None,
             systems: BTreeSet::new(),
             replies: Vec::new(),
             watched_revision: 0,

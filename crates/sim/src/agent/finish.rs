@@ -15,6 +15,7 @@ use crate::postgres::data::{Data, Dir, HalfMade, Making};
 use crate::postgres::rewind::{Rewound, copy, rewind, single_user};
 use crate::store;
 use crate::trace::Topic;
+use crate::weakness::Weakness;
 use crate::world::World;
 
 impl World {
@@ -34,8 +35,17 @@ impl World {
             Act::Compare { upstream } => self.compare(host, &upstream),
             Act::FindEndOfWal => self.end_of_wal(host),
             Act::ReadHistory { timeline } => self.read_history(host, timeline),
+            Act::ReserveTimelines { above, up_to } => match self.hosts[host].pg.data_mut() {
+                Some(data) => {
+                    data.reserve(above, up_to);
+                    Ok(Yield::Done)
+                }
+                None => Err(Failure::Failed("there is no pg_wal to write a history file into".to_owned())),
+            },
             Act::Intend { intent } => {
-                self.hosts[host].intent = Some(intent);
+                if self.weakness != Some(Weakness::NoIntent) {
+                    self.hosts[host].intent = Some(intent);
+                }
                 Ok(Yield::Done)
             }
             Act::Settle => {
@@ -252,10 +262,7 @@ impl World {
             return Err(Failure::Refused(refusal));
         }
         let name = self.hosts[host].name.clone();
-        if let Dir::HalfMade(half) = &self.hosts[host].pg.dir {
-            let text = format!("{name}: launch {as_:?} on a directory half made by {:?}", half.by);
-            self.checks.fail(self.now, "a half-made directory is started", text);
-        }
+        self.half_made_is_not_started(host);
         let started = self.clock_now(host).wall;
         let World { hosts, wal, rng, .. } = self;
         let gone = hosts[host].pg.is_gone();
@@ -277,11 +284,12 @@ impl World {
     }
 
     fn may_launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup, tick: Tick) -> Result<(), String> {
+        let all = self.weakness == Some(Weakness::GuardPermitsAll);
         let guard = &mut self.hosts[host].guard;
         match (as_, &setup.mode) {
             (LaunchAs::Primary { generation }, _) => {
                 guard.armed = true;
-                guard.permit(generation.0, tick)
+                if all { Ok(()) } else { guard.permit(generation.0, tick) }
             }
             (LaunchAs::Standby, Mode::Standby { .. }) | (LaunchAs::Bootstrap, _) => Ok(()),
             (LaunchAs::Standby, Mode::Primary) => {
@@ -297,7 +305,10 @@ impl World {
             return Some(Err(Failure::Failed("no guard is running".to_owned())));
         }
         guard.armed = true;
-        if let Err(refusal) = guard.permit(generation.0, tick) {
+        let permit = guard.permit(generation.0, tick);
+        if let Err(refusal) = permit
+            && self.weakness != Some(Weakness::GuardPermitsAll)
+        {
             return Some(Err(Failure::Refused(refusal)));
         }
         let World { hosts, rng, .. } = self;
@@ -385,10 +396,23 @@ impl World {
         }
     }
 
+    fn half_made_is_not_started(&mut self, host: HostId) {
+        let machine = &self.hosts[host];
+        if let Dir::HalfMade(half) = &machine.pg.dir {
+            let text = format!("{}: a server is started on what {:?} has half made", machine.name, half.by);
+            self.checks.fail(self.now, "a half-made directory is started", text);
+        }
+    }
+
     fn single_user(&mut self, host: HostId) -> Outcome {
+        self.half_made_is_not_started(host);
         let World { hosts, wal, .. } = self;
         match hosts[host].pg.data_mut() {
-            Some(data) => single_user(data, wal).map(|()| Yield::Done).map_err(Failure::Failed),
+            // The agent takes the signal files away first: PostgreSQL refuses standby mode in a single-user server.
+            Some(data) => {
+                data.standby_signal = false;
+                single_user(data, wal).map(|()| Yield::Done).map_err(Failure::Failed)
+            }
             None => Err(Failure::Failed("postgres --single: no whole data directory".to_owned())),
         }
     }
@@ -434,7 +458,7 @@ impl World {
         }
         match answer {
             store::Answer::Loaded(cluster) => {
-                self.into_core(host, Event::View { cluster, read_at: sent, linearizable: true });
+                self.core_hears(host, Event::View { cluster, read_at: sent, linearizable: true });
                 self.done(host, id, Ok(Yield::Done));
             }
             store::Answer::Wrote(written) => self.done(host, id, Ok(Yield::Wrote(written))),

@@ -168,7 +168,7 @@ impl World {
             ttl: Some(page.ttl),
         });
         let armed = adopt.as_ref().filter(|_| guard.armed).map(|a| a.generation);
-        let seed = self.rng.next() >> 20;
+        let seed = self.rng.draw() >> 20;
         let name: MemberName = self.hosts[host].name.clone();
         let agent = Agent {
             ha: Ha::new(self.local(host)),
@@ -242,19 +242,19 @@ impl World {
                 if let Some(agent) = self.hosts[host].agent.as_mut() {
                     agent.keeper_timer = None;
                 }
-                self.into_keeper(host, Input::Timeout);
+                self.keeper_hears(host, Input::Timeout);
             }
-            ToAgent::Core(event) => self.into_core(host, *event),
+            ToAgent::Core(event) => self.core_hears(host, *event),
             ToAgent::Watched(cluster) => {
                 let read_at = self.boot(host);
-                self.into_core(host, Event::View { cluster, read_at, linearizable: false });
+                self.core_hears(host, Event::View { cluster, read_at, linearizable: false });
             }
             ToAgent::CheckWatch => self.check_watch(host),
             ToAgent::StoreAnswered { for_, sent, answer } => match for_ {
                 Purpose::Watch => self.watch_read(host, sent, *answer),
                 Purpose::Keeper(id) => {
                     let answer = to_keeper(*answer);
-                    self.into_keeper(host, Input::Answer { id, answer });
+                    self.keeper_hears(host, Input::Answer { id, answer });
                 }
                 Purpose::Effect(id) => self.store_answers_effect(host, id, sent, *answer),
             },
@@ -283,7 +283,7 @@ impl World {
     }
 
     /// Hands an event to the core and carries out what it asks for.
-    pub fn into_core(&mut self, host: HostId, event: Event) {
+    pub fn core_hears(&mut self, host: HostId, event: Event) {
         let now = self.clock_now(host);
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
         let settings_may_change = match &event {
@@ -309,7 +309,7 @@ impl World {
         let ttl = agent.ha.snapshot(now).settings.ttl;
         if ttl != agent.ttl {
             agent.ttl = ttl;
-            self.into_keeper(host, Input::SetTtl(ttl));
+            self.keeper_hears(host, Input::SetTtl(ttl));
         }
     }
 
@@ -323,7 +323,7 @@ impl World {
         if permission != agent.permitted {
             agent.permitted = permission;
             if let Some(until) = permission {
-                self.into_keeper(host, Input::Permit { until });
+                self.keeper_hears(host, Input::Permit { until });
             }
         }
         self.schedule_core_timer(host);
@@ -361,7 +361,7 @@ impl World {
         }
     }
 
-    pub(crate) fn into_keeper(&mut self, host: HostId, input: Input) {
+    pub(crate) fn keeper_hears(&mut self, host: HostId, input: Input) {
         let tick = self.boot(host);
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
         agent.keeper.handle(input, tick);
@@ -437,9 +437,9 @@ impl World {
         let Some(work) = agent.works.remove(&id) else { return };
         self.say(Topic::Effect, host, || format!("  {} {}: {}", work.effect.act.name(), id.0, brief(&outcome)));
         if work.stuck {
-            self.into_core(host, Event::Freed { id });
+            self.core_hears(host, Event::Freed { id });
         } else {
-            self.into_core(host, Event::Done { id, outcome });
+            self.core_hears(host, Event::Done { id, outcome });
         }
     }
 
@@ -458,7 +458,7 @@ impl World {
                 work.stuck = true;
                 self.counts.stuck += 1;
                 self.say(Topic::Effect, host, || format!("  effect {} is stuck", id.0));
-                self.into_core(host, Event::Done { id, outcome: Err(Failure::Stuck) });
+                self.core_hears(host, Event::Done { id, outcome: Err(Failure::Stuck) });
             }
         }
     }

@@ -23,7 +23,7 @@ pub fn duration(act: &Act, slow_disk: u32, rng: &mut Rng) -> Duration {
         Act::Look => rng.millis(1, 8),
         Act::Compare { .. } => rng.millis(5, 30),
         Act::FindEndOfWal => rng.millis(3, 60),
-        Act::ReadHistory { .. } => rng.millis(1, 3),
+        Act::ReadHistory { .. } | Act::ReserveTimelines { .. } => rng.millis(1, 3),
         Act::Intend { .. } | Act::Settle | Act::SaveDynamic { .. } => rng.millis(1, 5) * slow,
         Act::Configure { .. } => rng.millis(2, 15) * slow,
         Act::Reload | Act::Signal { .. } | Act::Arm { .. } => rng.millis(1, 2),

@@ -14,6 +14,7 @@ use crate::postgres::Hang;
 use crate::postgres::data::{Dir, HalfMade, Making};
 use crate::store;
 use crate::trace::Topic;
+use crate::weakness::Weakness;
 use crate::world::{Happening, World};
 
 /// A query that nobody answers is given up after so long.
@@ -41,7 +42,7 @@ impl World {
         match &effect.act {
             Act::Acquire { .. } | Act::Release { .. } | Act::ReleaseStale { .. } => {
                 if let Some(input) = keeper_input(&effect, tick) {
-                    self.into_keeper(host, input);
+                    self.keeper_hears(host, input);
                 }
             }
             Act::Load => self.call_store(host, store::Request::Load, Purpose::Effect(id)),
@@ -70,6 +71,7 @@ impl World {
             Act::Compare { .. }
             | Act::FindEndOfWal
             | Act::ReadHistory { .. }
+            | Act::ReserveTimelines { .. }
             | Act::Intend { .. }
             | Act::Settle
             | Act::Configure { .. }
@@ -143,6 +145,7 @@ impl World {
             | Act::Compare { .. }
             | Act::FindEndOfWal
             | Act::ReadHistory { .. }
+            | Act::ReserveTimelines { .. }
             | Act::Intend { .. }
             | Act::Settle
             | Act::Configure { .. }
@@ -197,6 +200,8 @@ impl World {
         if running {
             self.checks.fail(now, "the data directory is changed under a server", format!("{name}: {}", act.name()));
         }
+        let source = self.source_of(act).and_then(|source| self.hosts[source].pg.data().cloned());
+        let looks_whole = source.filter(|_| self.weakness == Some(Weakness::NoIntent)).map(Box::new);
         let World { hosts, .. } = self;
         let dir = &mut hosts[host].pg.dir;
         let making = match act {
@@ -207,7 +212,7 @@ impl World {
         };
         match (making, &*dir) {
             (Making::Initdb | Making::Clone, Dir::Empty) => {
-                *dir = Dir::HalfMade(HalfMade { by: making, looks_like: None });
+                *dir = Dir::HalfMade(HalfMade { by: making, looks_like: looks_whole });
             }
             (Making::Initdb, Dir::Whole(_) | Dir::HalfMade(_)) => {
                 self.checks.fail(now, "a directory with data is initialised again", format!("{name}: initdb"));

@@ -41,6 +41,7 @@ impl std::fmt::Display for Violation {
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
     pub violations: Vec<Violation>,
+    announced: usize,
     bootstrap_once: bootstrap_once::BootstrapOnce,
     lanes: lanes::Lanes,
     lease_covers_writer: lease_covers_writer::LeaseCoversWriter,
@@ -73,13 +74,12 @@ impl Checks {
 
     /// Looks at everything after each step of the world.
     pub fn after_step(world: &mut World) {
-        let before = world.checks.violations.len();
         let mut checks = std::mem::take(&mut world.checks);
         checks.look(world);
+        let new = checks.violations.get(checks.announced..).unwrap_or_default();
+        new.iter().for_each(|violation| world.announce(Topic::Violation, || violation.to_string()));
+        checks.announced = checks.violations.len();
         world.checks = checks;
-        for violation in world.checks.violations[before..].to_vec() {
-            world.announce(Topic::Violation, || violation.to_string());
-        }
     }
 
     fn look(&mut self, world: &mut World) {

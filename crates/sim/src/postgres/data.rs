@@ -104,6 +104,13 @@ impl Data {
         Timeline(known.max(wal.timeline(self.tip)).0 + 1)
     }
 
+    /// Puts a history file without content where a promotion would otherwise take the number.
+    pub fn reserve(&mut self, above: Timeline, up_to: Timeline) {
+        for number in above.0 + 1..=up_to.0 {
+            self.histories.entry(Timeline(number)).or_default();
+        }
+    }
+
     /// What `pg_controldata` and a look at the files show.
     pub fn control(&self, wal: &Wal) -> Control {
         let checkpoint = wal.get(self.checkpoint);

@@ -245,7 +245,7 @@ impl Postgres {
         let wait = match plan {
             Plan::Serve => rng.millis(60, 200),
             Plan::CrashRecovery => rng.millis(150, 1500),
-            Plan::Standby => rng.millis(80, 400),
+            Plan::Standby | Plan::Stuck => rng.millis(80, 400),
             Plan::Fatal(_) => rng.millis(30, 120),
         };
         self.run += 1;
@@ -292,6 +292,7 @@ impl Postgres {
         }
         match plan {
             Plan::Fatal(why) => self.exit(&format!("exited with code 1: {why}")),
+            Plan::Stuck => Vec::new(),
             Plan::Serve => self.opened(),
             Plan::CrashRecovery => {
                 if let Some(data) = self.data_mut() {

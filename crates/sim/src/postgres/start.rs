@@ -20,6 +20,9 @@ pub enum Plan {
     Standby,
     /// It ends with this message.
     Fatal(String),
+    /// It waits for ever for WAL that nobody has: the newest history file in `pg_wal` does not know the timeline of the
+    /// checkpoint, so that not even that can be read (tried on PostgreSQL 15: "unexpected timeline ID 1 in log segment").
+    Stuck,
 }
 
 pub fn plan(data: &Data, wal: &Wal) -> Plan {
@@ -32,6 +35,9 @@ pub fn plan(data: &Data, wal: &Wal) -> Plan {
     let history =
         if target > own { data.histories.get(&target).cloned().unwrap_or_default() } else { wal.history(data.tip) };
     let checkpoint = wal.get(data.checkpoint);
+    if target != checkpoint.timeline && history.left(checkpoint.timeline).is_none() {
+        return Plan::Stuck;
+    }
     if timeline_at(&history, target, checkpoint.start) != checkpoint.timeline {
         return Plan::Fatal(format!(
             "requested timeline {target} is not a child of this server's history: latest checkpoint is at {} on timeline {}",
@@ -61,10 +67,20 @@ pub fn may_stream(upstream: &Data, standby: &Data, wal: &Wal) -> bool {
     }
     let (timeline, at) = (wal.timeline(standby.tip), wal.end(standby.tip));
     let (newest, end) = (wal.timeline(upstream.tip), wal.end(upstream.tip));
+    if !may_switch(standby, newest, wal) {
+        return false;
+    }
     if timeline == newest {
         return at <= end;
     }
     wal.history(upstream.tip).left(timeline).is_some_and(|switched_at| at <= switched_at)
+}
+
+/// Whether the standby can go on to the upstream's timeline: it fetches a history file only where it has none, so one
+/// that does not know its own timeline keeps it where it is.
+pub fn may_switch(standby: &Data, to: Timeline, wal: &Wal) -> bool {
+    let own = wal.timeline(standby.tip);
+    own == to || standby.histories.get(&to).is_none_or(|history| history.left(own).is_some())
 }
 
 #[cfg(test)]

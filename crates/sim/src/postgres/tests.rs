@@ -304,3 +304,19 @@ fn a_stopped_postmaster_hears_its_signal_when_it_goes_on() {
     bench.settle(&mut pg);
     assert_eq!(pg.phase(), Some(Phase::Draining));
 }
+
+#[test]
+fn a_reserved_timeline_is_skipped_by_a_promotion_and_keeps_a_standby_from_starting() {
+    let mut bench = Bench::new();
+    let mut primary = bench.made();
+    bench.start(&mut primary);
+    let (mut promoted, mut restarted) = (bench.standby_of(&primary), bench.standby_of(&primary));
+    for standby in [&mut promoted, &mut restarted] {
+        standby.data_mut().expect("whole").reserve(Timeline(1), Timeline(2));
+    }
+    bench.promote(&mut promoted);
+    assert_eq!(bench.wal.timeline(tip(&promoted)), Timeline(3));
+    bench.stop(&mut restarted);
+    bench.start(&mut restarted);
+    assert_eq!(restarted.phase(), Some(Phase::Recovering), "for ever");
+}

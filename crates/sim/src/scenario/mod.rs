@@ -21,7 +21,7 @@ mod run;
 use std::path::{Path, PathBuf};
 
 pub use parse::{Command, Condition, ParseError};
-pub use run::{Ended, run};
+pub use run::{Ended, run, run_weakened};
 
 /// A parsed file.
 #[derive(Clone, Debug)]
