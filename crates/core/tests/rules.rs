@@ -71,6 +71,9 @@ fn the_lock_gone_a_standby_looks_asks_takes_and_promotes() {
     );
     b.expect("acquire");
     b.acquired();
+    // The number of the timeline is in the store before the timeline exists.
+    b.expect("write status");
+    b.done(Yield::Wrote(Written::Done { revision: bench::rev("9") }));
     b.expect("promote");
 }
 
@@ -219,6 +222,9 @@ fn a_refused_promotion_gives_the_lock_back() {
     b.unreachable("b");
     b.expect("acquire");
     b.acquired();
+    // The number of the timeline is in the store before the timeline exists.
+    b.expect("write status");
+    b.done(Yield::Wrote(Written::Done { revision: bench::rev("9") }));
     b.expect("promote");
     b.failed(Failure::Refused("the lease is over".into()));
     b.expect("release");

@@ -109,7 +109,16 @@ impl Ha {
         let row = self.row()?.clone();
         let optime = row.position();
         let (slots, retain_slots) = self.status_slots(&row);
-        Some(Status { optime, slots, retain_slots })
+        let opened = row.timeline.into_iter().chain(self.cluster().and_then(|c| c.status.opened)).max();
+        Some(Status { optime, slots, retain_slots, opened })
+    }
+
+    /// The status with the timeline that is about to be opened.
+    pub(super) fn announcement(&self, timeline: Timeline) -> Option<Write> {
+        let lock = self.lock()?;
+        let mut status = self.cluster()?.status.clone();
+        status.opened = Some(timeline);
+        Some(Write::put(Key::Status, status.to_text()).while_leader(&lock.created))
     }
 
     /// The status text that goes with the release of the lock: where our WAL ended.

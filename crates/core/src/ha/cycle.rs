@@ -43,6 +43,10 @@ impl Ha {
         if let Some(decision) = self.identity() {
             return decision;
         }
+        if self.lock().is_some() && self.may_write() {
+            // Whatever the server answers: it may wake up.
+            self.arm();
+        }
         match server.process {
             Process::Stopped | Process::Leftovers => self.stopped(),
             Process::Running { accepting: Accepting::Yes, .. } if server.row.is_some() => {
@@ -72,7 +76,7 @@ impl Ha {
     /// or when it is the only one of a cluster that has no leader: then it takes the lock first.
     fn unleased_primary(&mut self) -> Option<Decision> {
         let let_be = self.paused() || self.weaken.has(Weakness::KeepUnleased);
-        if !self.is_writable() || let_be || self.lock().is_some() {
+        if !self.may_write() || let_be || self.lock().is_some() {
             return None;
         }
         if self.lease.lock.is_some() {

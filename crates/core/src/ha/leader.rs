@@ -62,7 +62,7 @@ impl Ha {
     }
 
     /// The guard must hold a deadline for the lock under which the server is writable; in pause it must not.
-    fn arm(&mut self) {
+    pub(super) fn arm(&mut self) {
         let wanted = if self.paused() { None } else { self.lock().map(|l| l.generation) };
         if self.armed != wanted {
             self.issue(Lane::Server, Act::Arm { armed: wanted }, SHORT, Purpose::Arm(wanted));

@@ -511,12 +511,6 @@ impl Ha {
     }
 
     fn leased(&mut self, lease: Lease) {
-        if let Some(why) = &lease.lost
-            && self.lease.lock.is_some()
-            && lease.lock.is_none()
-        {
-            self.note(NoteLevel::Warning, format!("the leader lock is lost: {why}"));
-        }
         let held = lease.lock.is_some();
         if held != self.lease.lock.is_some() {
             self.published.status = None;

@@ -82,6 +82,9 @@ pub(super) enum Step {
         above: Timeline,
         up_to: Timeline,
     },
+    /// Which timeline is about to be opened, in the store before it is: whoever leads next opens another one,
+    /// even when this member dies before anything else of it is known.
+    Announce(Timeline),
     Promote,
     Intend(Intent),
     Settle,
@@ -236,6 +239,7 @@ impl Step {
             Step::Launch(_) => "the postmaster",
             Step::Accept(_) => "the server to accept connections",
             Step::Reserve { .. } => "a note of the timelines that are taken",
+            Step::Announce(_) => "the store to know of the new timeline",
             Step::Promote => "the end of recovery",
             Step::Intend(_) | Step::Settle => "the note of intent",
             Step::PutAside(_) => "the data directory to be put aside",
@@ -396,6 +400,13 @@ impl Ha {
                     return;
                 }
             },
+            Step::Announce(timeline) => match self.announcement(timeline) {
+                Some(write) => (Lane::Store, Act::Write(write), self.settings.ttl.min(SHORT)),
+                None => {
+                    doing.outcome = Some(Err(Failure::Refused("there is no leader lock to promote under".into())));
+                    return;
+                }
+            },
             Step::Reserve { above, up_to } => (Lane::Server, Act::ReserveTimelines { above, up_to }, SHORT),
             Step::Intend(Intent::Bootstrap { .. }) => {
                 let initialize = op.initialize.clone();
@@ -538,6 +549,10 @@ impl Ha {
                 }
                 (_, Written::Done { .. }) => Stand::Over,
             },
+            (Step::Announce(_), Ok(Yield::Wrote(Written::Conflict | Written::SessionGone))) => {
+                op.refused = true;
+                Stand::Failed("the leader lock is another's".into())
+            }
             (_, Ok(_)) => Stand::Over,
             (_, Err(failure)) => {
                 op.refused = matches!(failure, Failure::Refused(_));
@@ -822,6 +837,7 @@ impl Step {
             | Step::Configure(_)
             | Step::Launch(_)
             | Step::Reserve { .. }
+            | Step::Announce(_)
             | Step::Promote
             | Step::Intend(_)
             | Step::Settle

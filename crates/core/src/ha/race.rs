@@ -7,7 +7,7 @@ use super::machine::{Ha, NoteLevel, Purpose, SHORT};
 use super::op::{Kind, Op, Step};
 use super::peers::{Answers, RoundFor};
 use super::rewind::Divergence;
-use super::server::{Accepting, Process};
+use super::server::{ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
 use crate::view::{Cluster, Condition, Expect, Member};
@@ -186,7 +186,8 @@ impl Ha {
     pub(super) fn known_timeline(&self) -> Option<Timeline> {
         let views = [self.old_view.as_ref(), self.cluster()];
         let members = views.into_iter().flatten().flat_map(|c| c.members.values().filter_map(|m| m.data.timeline()));
-        members.chain(self.cluster().and_then(|c| c.timeline())).max()
+        let announced = self.cluster().and_then(|c| c.status.opened);
+        members.chain(self.cluster().and_then(|c| c.timeline())).chain(announced).max()
     }
 
     /// The members' answers since the lock became free.
@@ -318,10 +319,12 @@ impl Ha {
         if self.local.has_pre_promote {
             steps.push(Step::Script(Script::PrePromote));
         }
-        if let (Some(mine), Some(known)) = (self.row().and_then(|r| r.timeline), self.known_timeline())
-            && mine < known
-        {
-            steps.push(Step::Reserve { above: mine, up_to: known });
+        if let Some(mine) = self.row().and_then(|r| r.timeline) {
+            let known = self.known_timeline().unwrap_or(mine).max(mine);
+            if mine < known {
+                steps.push(Step::Reserve { above: mine, up_to: known });
+            }
+            steps.push(Step::Announce(Timeline(known.0 + 1)));
         }
         steps.push(Step::Role(super::machine::Role::Promoted));
         steps.push(Step::Promote);
@@ -353,11 +356,22 @@ impl Ha {
         self.peer_names(|m| !m.data.tags().nofailover() && legal(m) && wanted(m))
     }
 
+    /// It said so itself: sessions can write. A stopped postmaster changes nothing about that.
     pub(super) fn is_writable(&self) -> bool {
-        let accepting = self.server.as_ref().is_some_and(|s| {
-            matches!(s.process, Process::Running { accepting: Accepting::Yes | Accepting::NotYet, .. })
-        });
-        accepting && self.row().is_some_and(|row| !row.in_recovery)
+        self.is_running() && self.row().is_some_and(|row| !row.in_recovery)
+    }
+
+    /// It is writable, or it runs without an answer and was a primary: it may be writable, or become so.
+    pub(super) fn may_write(&self) -> bool {
+        let Some(server) = &self.server else { return false };
+        if server.row.is_some() || !self.is_running() {
+            return self.is_writable();
+        }
+        let control = match &server.data {
+            DataDir::Present(control) => control,
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => return self.role.is_primary(),
+        };
+        self.role.is_primary() || (control.state == ControlState::InProduction && !control.recovery_files)
     }
 }
 

@@ -7,7 +7,7 @@ use super::op::{Kind, Op, Step};
 use super::server::{Control, ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Yield};
-use crate::{History, Lsn, MemberName, Timeline};
+use crate::{History, Lsn, MemberName, Tick, Timeline};
 
 /// What is known about our WAL and the leader's.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub(super) struct Divergence {
     our_history: Option<History>,
     /// Nothing but a rewind or a copy makes the data directory whole.
     must: bool,
+    /// When a running standby was last seen to have nothing to compare.
+    fine_at: Tick,
     /// Why this member will not stream again by itself.
     hopeless: Option<String>,
 }
@@ -58,8 +60,12 @@ pub(super) enum Was {
 
 /// How long an undecided comparison holds a start back before the server is started without it: it cannot
 /// become writable, and PostgreSQL itself refuses WAL that does not fit.
-const UNDECIDED_MAX: u32 = 30;
+const UNDECIDED_MAX: u32 = 12;
+/// The first pause before a comparison that brought nothing is tried again; it doubles up to the second.
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
+const COMPARE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a running standby may not stream before its WAL is compared with the leader's once more.
+const NOT_STREAMING: Duration = Duration::from_secs(10);
 
 impl Divergence {
     /// Something happened after which our WAL may not be part of the leader's any more.
@@ -110,6 +116,10 @@ pub(super) fn diverged(ours: Local, theirs: &Lineage) -> Option<bool> {
 impl Ha {
     /// Compares, rewinds or copies as far as needed. `None`: nothing stands in the way of streaming.
     pub(super) fn divergence_turn(&mut self) -> Option<Decision> {
+        if matches!(self.divergence.state, State::Fine | State::Rewound) && self.strays() {
+            let fine_at = self.divergence.fine_at;
+            self.divergence = Divergence { state: State::Check, fine_at, ..Divergence::default() };
+        }
         match self.divergence.state {
             State::Fine | State::Rewound | State::Failed => None,
             State::Twin => {
@@ -118,6 +128,25 @@ impl Ha {
             State::Check => self.compare(),
             State::Need => self.rewind(),
         }
+    }
+
+    /// A running standby on an older timeline that has not streamed from the leader for a while.
+    fn strays(&mut self) -> bool {
+        let Some(leader) = self.cluster().and_then(|c| c.leader.as_ref()).map(|l| l.name.clone()) else { return false };
+        let theirs = self.cluster().and_then(|c| c.members.get(&leader)?.data.timeline());
+        let ours = self.row().filter(|row| row.in_recovery).and_then(|row| row.timeline);
+        let behind = ours.is_some() && theirs.is_some() && ours < theirs && !self.streams_from(&leader);
+        if !behind {
+            self.divergence.fine_at = self.now.boot;
+            return false;
+        }
+        let since = self.now.boot.since(self.divergence.fine_at);
+        if since < NOT_STREAMING {
+            self.timers.set_earlier(Timer::Retry, self.divergence.fine_at + NOT_STREAMING);
+            return false;
+        }
+        self.divergence.fine_at = self.now.boot;
+        true
     }
 
     fn compare(&mut self) -> Option<Decision> {
@@ -224,8 +253,9 @@ impl Ha {
     }
 
     fn compare_again(&mut self) {
+        let pause = COMPARE_AGAIN * 2u32.pow(self.failures.compare.min(6));
         self.failures.compare += 1;
-        self.failures.compare_at = self.now.boot + COMPARE_AGAIN;
+        self.failures.compare_at = self.now.boot + pause.min(COMPARE_PAUSE_MAX);
         self.timers.set(Timer::Retry, self.failures.compare_at);
     }
 
@@ -238,9 +268,7 @@ impl Ha {
                     let text = format!("the leader's timeline and history could not be read: {failure}");
                     self.note(NoteLevel::Warning, text);
                 }
-                self.failures.compare += 1;
-                self.failures.compare_at = self.now.boot + Duration::from_secs(1);
-                self.timers.set(Timer::Retry, self.failures.compare_at);
+                self.compare_again();
             }
         }
     }
@@ -265,7 +293,7 @@ impl Ha {
             return Some(ours);
         }
         if let Some(row) = self.row() {
-            return Some(Local { timeline: row.timeline?, end: row.replayed, was: Was::Standby });
+            return Some(Local { timeline: row.timeline?, end: row.position(), was: Was::Standby });
         }
         let server = self.server.clone()?;
         let DataDir::Present(control) = &server.data else { return None };
@@ -285,7 +313,10 @@ impl Ha {
             }
             Ok(_) => {}
             Err(failure) => {
-                self.note(NoteLevel::Warning, format!("the end of our own WAL could not be found: {failure}"));
+                if self.failures.compare == 0 {
+                    let text = format!("the end of our own WAL could not be found: {failure}");
+                    self.note(NoteLevel::Warning, text);
+                }
                 self.compare_again();
             }
         }
@@ -329,7 +360,8 @@ impl Ha {
         // A running standby that is stopped leaves a clean state; a crashed server must recover first.
         let crashed = !self.is_running()
             && (control.state.is_crashed_primary() || control.state == ControlState::InArchiveRecovery);
-        if crashed && !control.backup_label && !self.divergence.must {
+        // pg_rewind begins to change anything only after a clean state: a crashed one was not begun on.
+        if crashed && !control.backup_label {
             steps.extend([Step::Intend(Intent::SingleUser), Step::SingleUser, Step::Settle]);
         }
         steps.extend([
@@ -392,15 +424,10 @@ fn end_by_control(control: &Control) -> Option<Local> {
             end: control.shutdown_end.unwrap_or(control.checkpoint),
             was: Was::CleanPrimary,
         }),
-        ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery => {
-            if control.min_recovery.is_valid() && control.min_recovery_timeline.0 > 0 {
-                let (timeline, end) = (control.min_recovery_timeline, control.min_recovery);
-                Some(Local { timeline, end, was: Was::Standby })
-            } else {
-                Some(Local { timeline: control.timeline, end: control.checkpoint, was: Was::Standby })
-            }
-        }
-        ControlState::StartingUp
+        // A standby replays all that it has received, which may be more than it had to reach.
+        ControlState::ShutDownInRecovery
+        | ControlState::InArchiveRecovery
+        | ControlState::StartingUp
         | ControlState::ShuttingDown
         | ControlState::InCrashRecovery
         | ControlState::InProduction => None,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{compact, integer};
-use crate::{Lsn, SlotName};
+use crate::{Lsn, SlotName, Timeline};
 
 /// The leader's position and slots as last published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Status {
     pub optime: Lsn,
     pub slots: Option<BTreeMap<SlotName, Lsn>>,
     pub retain_slots: Option<Vec<SlotName>>,
+    /// The newest timeline that a leader has opened or was about to open. Ours, below the field that is ours.
+    pub opened: Option<Timeline>,
 }
 
 impl Status {
@@ -24,6 +26,7 @@ impl Status {
                 optime: object.get("optime").and_then(lsn).unwrap_or_default(),
                 slots: object.get("slots").and_then(slots),
                 retain_slots: object.get("retain_slots").and_then(retain_slots),
+                opened: object.get("jogi").and_then(|ours| ours.get("timeline")).and_then(timeline),
             },
             Ok(other) => Status { optime: lsn(&other).unwrap_or_default(), ..Status::default() },
             Err(_) => Status::default(),
@@ -40,8 +43,15 @@ impl Status {
         if let Some(retain) = self.retain_slots.as_ref().filter(|r| !r.is_empty()) {
             object.insert("retain_slots".into(), retain.iter().map(|s| Value::from(s.as_str())).collect());
         }
+        if let Some(opened) = self.opened {
+            object.insert("jogi".into(), json!({"timeline": opened.0}));
+        }
         compact(&Value::Object(object))
     }
+}
+
+fn timeline(value: &Value) -> Option<Timeline> {
+    integer(value).and_then(|i| u32::try_from(i).ok()).map(Timeline)
 }
 
 fn lsn(value: &Value) -> Option<Lsn> {
@@ -73,6 +83,9 @@ mod tests {
     fn every_form_patroni_reads() {
         let text = r#"{"optime":67406904,"slots":{"node_0":67406904},"retain_slots":["node_0"]}"#;
         assert_eq!(Status::parse(text).to_text(), text);
+        let ours = r#"{"optime":1,"jogi":{"timeline":3}}"#;
+        assert_eq!(Status::parse(ours).opened, Some(Timeline(3)));
+        assert_eq!(Status::parse(ours).to_text(), ours);
         assert_eq!(Status::parse("42").optime, Lsn(42));
         assert_eq!(Status::parse(r#"{"optime":"7","slots":"{\"a\":1}"}"#).slots.map(|s| s.len()), Some(1));
         assert_eq!(Status::parse("junk"), Status::default());
