@@ -59,6 +59,13 @@ impl std::fmt::Display for Line {
     }
 }
 
+impl Line {
+    /// The line as transcripts have it: without the time, which every new effect shifts a little.
+    pub fn untimed(&self) -> String {
+        format!("{:<3} {}", self.who, self.text).trim_end().to_owned()
+    }
+}
+
 /// The lines so far; nothing is kept unless it was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
@@ -85,9 +92,5 @@ impl Trace {
 
     pub fn add(&mut self, at: Moment, topic: Topic, who: &str, text: String) {
         self.lines.push(Line { at, topic, who: who.to_owned(), text });
-    }
-
-    pub fn story(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(|line| line.topic.tells_the_story())
     }
 }

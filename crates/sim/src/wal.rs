@@ -4,6 +4,7 @@
 //! servers agree up to the last record that is in both logs, whatever their timelines are called. That is the truth
 //! that checks read; what a server *believes* (timeline numbers, history files) is in [`crate::postgres`].
 
+use jogi_core::timeline::Switch;
 use jogi_core::{History, Lsn, Timeline};
 
 /// One record, and with it the log that ends in it.
@@ -32,12 +33,22 @@ pub struct Record {
     /// First byte after it: what PostgreSQL calls the position once it is flushed.
     pub end: Lsn,
     pub kind: Kind,
+    branch: usize,
+}
+
+/// The records of one timeline that one promotion opened.
+#[derive(Clone, Copy, Debug)]
+struct Branch {
+    /// The branch that it left, and where.
+    left: Option<(usize, RecordId)>,
+    timeline: Timeline,
 }
 
 /// Every record that was ever written in the world.
 #[derive(Clone, Debug, Default)]
 pub struct Wal {
     records: Vec<Record>,
+    branches: Vec<Branch>,
 }
 
 /// initdb leaves the log of a new cluster about here.
@@ -49,20 +60,23 @@ const ALIGNMENT: u64 = 8;
 impl Wal {
     /// The log of a cluster just made.
     pub fn origin(&mut self) -> RecordId {
-        self.push(Record {
-            previous: None,
-            timeline: Timeline(1),
-            start: Lsn(FIRST_LSN),
-            end: Lsn(FIRST_LSN + 120),
-            kind: Kind::Origin,
-        })
+        let branch = self.open(None, Timeline(1));
+        let (start, end) = (Lsn(FIRST_LSN), Lsn(FIRST_LSN + 120));
+        self.push(Record { previous: None, timeline: Timeline(1), start, end, kind: Kind::Origin, branch })
     }
 
     /// Appends a record of `bytes` on `timeline`.
     pub fn append(&mut self, after: RecordId, timeline: Timeline, kind: Kind, bytes: u64) -> RecordId {
-        let start = self.get(after).end;
-        let end = Lsn(start.0 + bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT));
-        self.push(Record { previous: Some(after), timeline, start, end, kind })
+        let before = self.get(after);
+        let (start, end) = (before.end, Lsn(before.end.0 + bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT)));
+        let same = before.timeline == timeline;
+        let branch = if same { before.branch } else { self.open(Some((before.branch, after)), timeline) };
+        self.push(Record { previous: Some(after), timeline, start, end, kind, branch })
+    }
+
+    fn open(&mut self, left: Option<(usize, RecordId)>, timeline: Timeline) -> usize {
+        self.branches.push(Branch { left, timeline });
+        self.branches.len() - 1
     }
 
     fn push(&mut self, record: Record) -> RecordId {
@@ -115,17 +129,14 @@ impl Wal {
     /// The ancestry of the timeline of `tip`, as history files tell it.
     pub fn history(&self, tip: RecordId) -> History {
         let mut switches = Vec::new();
-        let mut timeline = self.timeline(tip);
-        for id in self.back_from(tip) {
-            let record = self.get(id);
-            if record.timeline != timeline {
-                switches.push(jogi_core::timeline::Switch {
-                    parent: record.timeline,
-                    switched_at: record.end,
-                    reason: "no recovery target specified".to_owned(),
-                });
-                timeline = record.timeline;
-            }
+        let mut branch = self.get(tip).branch;
+        while let Some((parent, at)) = self.branches[branch].left {
+            switches.push(Switch {
+                parent: self.branches[parent].timeline,
+                switched_at: self.end(at),
+                reason: "no recovery target specified".to_owned(),
+            });
+            branch = parent;
         }
         switches.reverse();
         History(switches)

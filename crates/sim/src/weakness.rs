@@ -17,3 +17,14 @@ pub enum Weakness {
     /// the store is concerned.
     GuardPermitsAll,
 }
+
+impl Weakness {
+    pub const ALL: [Weakness; 6] = [
+        Weakness::GuardSleeps,
+        Weakness::GuardIsLate,
+        Weakness::GuardKillsPostmasterOnly,
+        Weakness::NoParentDeathSignal,
+        Weakness::NoIntent,
+        Weakness::GuardPermitsAll,
+    ];
+}

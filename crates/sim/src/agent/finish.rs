@@ -147,7 +147,7 @@ impl World {
     }
 
     fn end_of_wal(&mut self, host: HostId) -> Outcome {
-        match self.hosts[host].pg.data() {
+        match self.hosts[host].pg.dir.readable() {
             Some(data) => Ok(Yield::EndOfWal {
                 timeline: self.wal.timeline(data.tip),
                 end: self.wal.end(data.tip),
@@ -173,8 +173,8 @@ impl World {
     fn configure(&mut self, host: HostId, setup: &Setup) -> Outcome {
         let phase = self.hosts[host].pg.phase();
         let name = self.hosts[host].name.clone();
-        let Some(data) = self.hosts[host].pg.data_mut() else {
-            return Err(Failure::Failed("there is no whole data directory to write files into".to_owned()));
+        let Some(data) = self.hosts[host].pg.dir.readable_mut() else {
+            return Err(Failure::Failed("there is no data directory to write files into".to_owned()));
         };
         let before = (data.standby_signal, data.upstream.clone(), data.slot.clone());
         let names_before = data.synchronous_standby_names.clone();

@@ -4,7 +4,7 @@
 //! begins with the first lock of a cluster, since a bootstrap writes before there is one.
 
 use super::Violation;
-use crate::world::World;
+use crate::world::{Host, World};
 
 #[derive(Clone, Debug, Default)]
 pub struct LeaseCoversWriter {
@@ -12,13 +12,22 @@ pub struct LeaseCoversWriter {
 }
 
 impl LeaseCoversWriter {
-    pub fn check(&mut self, world: &World, lenient: bool) -> Option<Violation> {
+    pub fn check<'a>(
+        &mut self,
+        world: &World,
+        lenient: bool,
+        writers: impl Fn() -> Vec<&'a Host>,
+    ) -> Option<Violation> {
         let leader = world.store.leader();
         self.began |= leader.is_some();
         if !self.began || lenient {
             return None;
         }
-        let writer = world.hosts.iter().find(|h| h.pg.can_commit() && !h.stray && leader != Some(h.name.as_str()))?;
+        let uncovered = |h: &Host| leader != Some(h.name.as_str());
+        if !world.hosts.iter().any(|h| h.pg.can_commit() && uncovered(h)) {
+            return None;
+        }
+        let writer = writers().into_iter().find(|h| uncovered(h))?;
         Some(Violation {
             at: world.now,
             check: "a member can commit without the leader key",

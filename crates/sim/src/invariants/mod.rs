@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::agent::Agent;
 use crate::clock::Moment;
 use crate::trace::Topic;
-use crate::world::World;
+use crate::world::{Host, World};
 
 /// Something that must not happen has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Checks {
     /// What is promised without pause does not hold before this moment.
     lenient_until: Moment,
     settings: Option<(u64, Rules)>,
+    /// The herd has been paused at some time.
+    was_paused: bool,
 }
 
 /// What the dynamic configuration in the store says about the promises.
@@ -56,6 +58,16 @@ struct Rules {
     pause: bool,
     failsafe: bool,
     ttl: Duration,
+}
+
+/// The members that can commit, and to whom the promises apply: not to a server that somebody else has started, until it
+/// is fenced, and not to one that has not heard of the end of a pause, in which nothing guards it.
+fn writers(world: &World, was_paused: bool) -> Vec<&Host> {
+    let unheard = |host: &Host| {
+        let paused = host.agent.as_ref().is_none_or(|a| a.ha.snapshot(host.clock.now(world.now)).settings.pause);
+        was_paused && !host.guard.armed && paused
+    };
+    world.hosts.iter().filter(|h| h.pg.can_commit() && !h.stray && !unheard(h)).collect()
 }
 
 impl Checks {
@@ -87,10 +99,13 @@ impl Checks {
         if rules.pause || rules.failsafe {
             self.lenient_until = self.lenient_until.max(world.now + rules.ttl + Duration::from_secs(15));
         }
+        self.was_paused |= rules.pause;
         let lenient = world.now < self.lenient_until;
+        let was_paused = self.was_paused;
+        let writers = || writers(world, was_paused);
         let found = [
-            single_writer::check(world, lenient),
-            self.lease_covers_writer.check(world, lenient),
+            single_writer::check(world, lenient, writers),
+            self.lease_covers_writer.check(world, lenient, writers),
             one_history::check(world),
             self.bootstrap_once.check(world),
         ];

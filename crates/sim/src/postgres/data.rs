@@ -156,15 +156,31 @@ impl Dir {
         }
     }
 
+    /// What reads like a data directory, whole or not.
+    pub fn readable(&self) -> Option<&Data> {
+        match self {
+            Dir::Whole(data) => Some(data),
+            Dir::HalfMade(half) => half.looks_like.as_deref(),
+            Dir::Empty => None,
+        }
+    }
+
+    pub fn readable_mut(&mut self) -> Option<&mut Data> {
+        match self {
+            Dir::Whole(data) => Some(data),
+            Dir::HalfMade(half) => half.looks_like.as_deref_mut(),
+            Dir::Empty => None,
+        }
+    }
+
     /// What someone sees who looks at the files alone.
     pub fn seen(&self, wal: &Wal) -> DataDir {
-        match self {
-            Dir::Empty => DataDir::Empty,
-            Dir::Whole(data) => DataDir::Present(data.control(wal)),
-            Dir::HalfMade(half) => match &half.looks_like {
-                Some(data) => DataDir::Present(data.control(wal)),
-                None => DataDir::Broken("there are files in it, but no global/pg_control".to_owned()),
-            },
+        match (self, self.readable()) {
+            (Dir::Empty, _) => DataDir::Empty,
+            (Dir::Whole(_) | Dir::HalfMade(_), Some(data)) => DataDir::Present(data.control(wal)),
+            (Dir::Whole(_) | Dir::HalfMade(_), None) => {
+                DataDir::Broken("there are files in it, but no global/pg_control".to_owned())
+            }
         }
     }
 }

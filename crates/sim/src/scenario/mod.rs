@@ -2,7 +2,8 @@
 //!
 //! A file has two parts, parted by a line of dashes. First the script: one command a line, carried out in order,
 //! where `wait` and `until` let time pass and `expect` fails the scenario. Then the transcript of what happened, as
-//! it was last accepted: a change of behaviour is a readable diff. `JOGI_SIM_BLESS=1` accepts what happens now.
+//! it was last accepted, from the first `mark` on and without times: a change of behaviour is a readable diff. `JOGI_SIM_BLESS=1` accepts what
+//! happens now.
 //!
 //! ```text
 //! members a b c

@@ -36,6 +36,9 @@ struct Mark {
 struct Runner {
     world: World,
     mark: Mark,
+    marked: bool,
+    /// Lines of the trace before the first mark: how the herd came to be is told in one scenario only.
+    prologue: usize,
 }
 
 /// Runs a scenario from its first line to its last or to the first failure.
@@ -57,7 +60,7 @@ pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness
     let mut world = World::new(herd);
     world.trace.level = level;
     world.weakness = weakness;
-    let mut runner = Runner { world, mark: Mark::default() };
+    let mut runner = Runner { world, mark: Mark::default(), marked: false, prologue: 0 };
     let mut failure = None;
     for (line, command) in &scenario.commands {
         let result = runner.carry_out(command);
@@ -72,7 +75,8 @@ pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness
     if let Some(violation) = runner.world.checks.violations.first() {
         failure = Some(failure.map_or(violation.to_string(), |f| format!("{violation}\n{f}")));
     }
-    let transcript = runner.world.trace.story().map(Line::to_string).map(|l| l.trim_end().to_owned()).collect();
+    let told = runner.world.trace.lines.get(runner.prologue..).unwrap_or_default();
+    let transcript = told.iter().filter(|line| line.topic.tells_the_story()).map(Line::untimed).collect();
     Ended { world: runner.world, failure, transcript }
 }
 
@@ -143,6 +147,9 @@ impl Runner {
     }
 
     fn set_mark(&mut self) {
+        if !std::mem::replace(&mut self.marked, true) {
+            self.prologue = self.world.trace.lines.len();
+        }
         let world = &mut self.world;
         let now = world.now;
         for client in &mut world.clients {
