@@ -22,6 +22,8 @@ struct Cli {
 enum Command {
     /// The daemon of one member. Also when called as `patroni`.
     Agent(agent::Arguments),
+    /// Looks at a cluster and changes it. Also when called as `patronictl`.
+    Ctl(jogi_ctl::Options),
     /// A herd of members on this machine, with a store of its own, for trying and for development.
     Up(jogi_up::Options),
 }
@@ -33,15 +35,17 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::parse_from(arguments(std::env::args_os().collect()));
     match command {
         Command::Agent(arguments) => agent::main(arguments),
+        Command::Ctl(options) => jogi_ctl::main(options),
         Command::Up(options) => jogi_up::main(&options),
     }
 }
 
-/// The arguments as if we had been called by our own name: `patroni X` is `jogi agent X`.
+/// The arguments as if we had been called by our own name: `patroni X` is `jogi agent X`, `patronictl X` is `jogi ctl X`.
 fn arguments(given: Vec<OsString>) -> Vec<OsString> {
     let called = given.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
     let command = match called {
         Some("patroni") => "agent",
+        Some("patronictl") => "ctl",
         _ => return given,
     };
     let rest = given.into_iter().skip(1);
@@ -60,9 +64,10 @@ mod tests {
     }
 
     #[test]
-    fn we_answer_to_patronis_name() {
+    fn we_answer_to_patronis_names() {
         let words = |given: &[&str]| arguments(given.iter().map(OsString::from).collect());
         assert_eq!(words(&["/usr/bin/patroni", "/etc/p.yml"]), ["jogi", "agent", "/etc/p.yml"]);
+        assert_eq!(words(&["patronictl", "-c", "f", "list"]), ["jogi", "ctl", "-c", "f", "list"]);
         assert_eq!(words(&["jogi", "agent", "x"]), ["jogi", "agent", "x"]);
     }
 }
