@@ -139,7 +139,11 @@ fn herd(seed: u64, rng: &mut Rng) -> Herd {
         "loop_wait": if ttl < 10 { 1 } else { ttl / 3 },
         "retry_timeout": if ttl < 10 { 1 } else { ttl / 3 },
         "primary_start_timeout": start_timeout,
-        "postgresql": {"use_pg_rewind": true},
+        "postgresql": {
+            "use_pg_rewind": true,
+            "remove_data_directory_on_diverged_timelines": true,
+            "remove_data_directory_on_rewind_failure": true,
+        },
     });
     let names = ["a", "b", "c", "d", "e"];
     Herd { members: names.iter().take(members).map(|n| (*n).to_owned()).collect(), dynamic, seed }

@@ -6,7 +6,7 @@ use jogi_sim::seeds::{run_seed, run_seeds};
 use jogi_sim::trace::Level;
 
 /// On every run.
-const USUAL: (u64, u64) = (0, 300);
+const USUAL: (u64, u64) = (0, 200);
 
 fn range() -> (u64, u64) {
     let Ok(text) = std::env::var("JOGI_SIM_SEEDS") else { return USUAL };
