@@ -108,3 +108,65 @@ pub struct WatchArgument {
     #[arg(short, long, value_name = "X")]
     pub watch: Option<f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Tool {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        Tool::try_parse_from(["patronictl"].iter().chain(words)).map(|tool| tool.options.command)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Tool::command().debug_assert();
+    }
+
+    #[test]
+    fn what_to_flush_is_the_last_word() {
+        for (words, members) in [
+            (&["flush", "demo", "restart"][..], &[][..]),
+            (&["flush", "demo", "a", "b", "restart", "--force"], &["a", "b"]),
+            (&["flush", "--force", "demo", "-r", "any", "a", "switchover"], &["a"]),
+        ] {
+            match parse(words).expect("a command line of patronictl") {
+                Command::Flush(arguments) => assert_eq!(arguments.member_names, members, "{words:?}"),
+                other => panic!("{words:?}: {other:?}"),
+            }
+        }
+        for words in [&["flush", "demo"][..], &["flush", "demo", "a"], &["flush", "restart"]] {
+            assert_eq!(parse(words).expect_err("a mistake").exit_code(), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn short_forms_mean_what_they_mean_to_patronictl() {
+        match parse(&["query", "demo", "-c", "select 1", "-d", "db", "-f", "x", "-U", "u", "-W"]) {
+            Ok(Command::Query(query)) => {
+                assert_eq!((query.command.as_deref(), query.dbname.as_deref()), (Some("select 1"), Some("db")));
+                assert!(query.watch.often && query.file.is_some());
+            }
+            other => panic!("{other:?}"),
+        }
+        match parse(&["switchover", "--primary", "a", "demo"]) {
+            Ok(Command::Switchover(switchover)) => assert_eq!(switchover.leader.as_deref(), Some("a")),
+            other => panic!("{other:?}"),
+        }
+        match parse(&["edit-config", "-s", "a=1", "-s", "b=2", "-p", "c=3"]) {
+            Ok(Command::EditConfig(edit)) => assert_eq!((edit.set.len(), edit.pg.len()), (2, 1)),
+            other => panic!("{other:?}"),
+        }
+        let options = Tool::try_parse_from(["x", "--dcs", "etcd3://h", "-k", "list"]).expect("valid").options;
+        assert!(options.insecure && options.dcs_url.as_deref() == Some("etcd3://h"));
+        assert_eq!(parse(&[]).expect_err("no command").exit_code(), 2);
+    }
+}

@@ -195,7 +195,7 @@ mod tests {
             ("localhost:2379", "etcd", "localhost:2379", None),
             ("localhost:1234", "etcd", "localhost:1234", None),
         ] {
-            let (store, found) = parse_dcs_url(url).ok().expect(url);
+            let (store, found) = parse_dcs_url(url).expect(url);
             assert_eq!((store.name(), found.as_deref()), (kind, namespace), "{url}");
             match store {
                 StoreSection::Etcd3(etcd) | StoreSection::Etcd(etcd) => {
@@ -205,7 +205,7 @@ mod tests {
             }
         }
         for (url, kind) in [("localhost:8500", "consul"), ("localhost:2181", "zookeeper"), ("//h:8181", "exhibitor")] {
-            assert_eq!(parse_dcs_url(url).ok().expect(url).0.name(), kind, "{url}");
+            assert_eq!(parse_dcs_url(url).expect(url).0.name(), kind, "{url}");
         }
         let error = parse_dcs_url("redis://x").err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some("Unknown dcs scheme: redis"));

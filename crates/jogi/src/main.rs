@@ -23,7 +23,7 @@ enum Command {
     /// The daemon of one member. Also when called as `patroni`.
     Agent(agent::Arguments),
     /// Looks at a cluster and changes it. Also when called as `patronictl`.
-    Ctl(jogi_ctl::Options),
+    Ctl(Box<jogi_ctl::Options>),
     /// A herd of members on this machine, with a store of its own, for trying and for development.
     Up(jogi_up::Options),
 }
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::parse_from(arguments(std::env::args_os().collect()));
     match command {
         Command::Agent(arguments) => agent::main(arguments),
-        Command::Ctl(options) => jogi_ctl::main(options),
+        Command::Ctl(options) => jogi_ctl::main(*options),
         Command::Up(options) => jogi_up::main(&options),
     }
 }

@@ -20,6 +20,7 @@ pub enum Target {
 }
 
 #[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
 pub struct Arguments {
     pub cluster_name: String,
 
