@@ -1,4 +1,4 @@
-//! The control tool: patronictl's commands, options, formats, texts and exit codes (`docs/ctl.md`).
+//! The control tool: patronictl's commands, options, formats, texts and exit codes (those of 4.1.5).
 //!
 //! It reads the store itself, linearizably, and asks the members' REST API for everything that changes
 //! something; only `edit-config`, `remove` and what falls back to the store write there. What it prints is parsed
@@ -7,7 +7,9 @@
 //!
 //! - A store that cannot be reached at the start: patronictl is silent and tries for ever. We say so once on stderr
 //!   and end with exit code 1 after [`store::PATIENCE`].
-//! - Every request to a member has a deadline; patronictl waits for ever.
+//! - Every request to a member has a deadline; patronictl waits for ever. A handover whose answer does not come in
+//!   time is not written into the store on top: it may be under way.
+//! - `query` says nothing after a statement without a result, where patronictl prints its driver's error.
 //! - `why` shows each member's decision.
 //!
 //! Layout: one file per command below `command/`; `cli` is the command line; `session` and `store` are where the

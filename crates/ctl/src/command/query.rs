@@ -92,7 +92,10 @@ pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure>
             Ok(rows) => rows,
             Err(message) => failed(&message),
         };
-        say(rows.render(arguments.format, &arguments.delimiter))?;
+        // A statement without a result says nothing, as it has nothing to say.
+        if rows != Rows::default() {
+            say(rows.render(arguments.format, &arguments.delimiter))?;
+        }
     }
     Ok(())
 }
