@@ -61,3 +61,85 @@ fn connect_address(local: &jogi_config::Local) -> HostPort {
     let host = if everywhere { "localhost" } else { listen.hosts().next().unwrap_or("localhost") };
     HostPort::new(host, listen.port)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use jogi_config::postgres::DescribeConfig;
+    use jogi_pg::binaries::Binaries;
+    use serde_json::json;
+
+    use super::*;
+
+    const YAML: &str = "
+scope: demo
+name: a
+restapi: {listen: '0.0.0.0:8008', connect_address: '10.0.0.5:8008'}
+etcd3: {host: '10.0.0.1:2379'}
+bootstrap: {dcs: {ttl: 20}}
+postgresql:
+  listen: '*:5433'
+  data_dir: /var/lib/pg
+  authentication: {replication: {username: r, password: x}, superuser: {username: s, password: y}}
+";
+
+    fn instance(yaml: &str, dynamic: serde_json::Value) -> Instance {
+        let files = [("test.yml".to_owned(), yaml.to_owned())];
+        let local = jogi_config::Local::load(&files, &BTreeMap::new()).expect("a configuration").local;
+        let program = || "/usr/bin/false".into();
+        let binaries = Binaries {
+            postgres: program(),
+            initdb: program(),
+            pg_ctl: program(),
+            pg_controldata: program(),
+            pg_basebackup: program(),
+            pg_rewind: program(),
+            pg_isready: program(),
+            version: 150_020,
+            known: DescribeConfig::default(),
+        };
+        Instance::new(Arc::new(local), Arc::new(dynamic), Arc::new(binaries))
+    }
+
+    #[test]
+    fn addresses_are_published_as_others_reach_them() {
+        let local = rules(&instance(YAML, json!({})));
+        assert_eq!(local.conn_url, "postgres://localhost:5433/postgres", "no connect_address: where it listens");
+        assert_eq!(local.api_url, "http://10.0.0.5:8008/patroni");
+        assert_eq!((local.may_bootstrap, local.bootstrap_dcs["ttl"].as_i64()), (true, Some(20)));
+        assert_eq!((local.binaries, local.version), (150_020, "4.1.5"));
+        let v6 = format!("{YAML}  connect_address: 'fd00::5:5433'\n  proxy_address: 'p:6432'\n  database: app\n");
+        let local = rules(&instance(&v6, json!({})));
+        assert_eq!(local.conn_url, "postgres://[fd00::5]:5433/app");
+        assert_eq!(local.proxy_url.as_deref(), Some("postgres://p:6432/app"));
+    }
+
+    #[test]
+    fn local_values_win_over_the_stores_and_the_stores_count_where_there_are_none() {
+        let dynamic = json!({"postgresql": {
+            "use_pg_rewind": true,
+            "pre_promote": "/bin/check",
+            "remove_data_directory_on_rewind_failure": true,
+            "pg_ctl_timeout": 0,
+        }});
+        let local = rules(&instance(YAML, dynamic.clone()));
+        assert_eq!(local.use_pg_rewind, None, "the rules read the store's value themselves");
+        assert_eq!((local.has_pre_promote, local.has_before_stop), (true, false));
+        assert_eq!(local.remove_on_rewind_failure, Some(true));
+        assert_eq!(local.start_wait_seconds, NO_LIMIT_SECONDS);
+        let own = format!("{YAML}  use_pg_rewind: 'off'\n  remove_data_directory_on_rewind_failure: false\n");
+        let local = rules(&instance(&own, dynamic));
+        assert_eq!(local.use_pg_rewind, Some(false));
+        assert_eq!(local.remove_on_rewind_failure, Some(false));
+    }
+
+    #[test]
+    fn a_method_that_needs_no_source_is_known() {
+        let with =
+            format!("{YAML}  create_replica_methods: [archive]\n  archive: {{command: /bin/x, no_leader: true}}\n");
+        assert!(rules(&instance(&with, json!({}))).has_leaderless_method);
+        assert!(!rules(&instance(YAML, json!({}))).has_leaderless_method);
+    }
+}

@@ -83,3 +83,32 @@ pub(crate) fn how_it_ended(how: ExitStatus) -> String {
         ExitStatus::Unknown => "how is not known, it was not our guard's child".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jogi_core::Tick;
+    use jogi_pg::guard::Exit;
+
+    use super::*;
+
+    #[test]
+    fn what_the_guard_does_by_itself_reaches_the_core() {
+        let exited = translated(&guard::Event::Exited(Exit { pid: 7, how: ExitStatus::Signal(9) }));
+        let Some(Event::PostmasterExited { pid, status }) = exited else { panic!("{exited:?}") };
+        assert_eq!((pid, status.as_str()), (7, "killed by signal 9"));
+        for (what, expected) in [
+            (Acted::Shutdown, Some(GuardNews::ClosedAtSoft)),
+            (Acted::Killed, Some(GuardNews::KilledAtHard)),
+            (Acted::Nothing, None),
+        ] {
+            let event = translated(&guard::Event::Acted { what, at: Tick::ZERO });
+            let news = event.and_then(|event| if let Event::Guard(news) = event { Some(news) } else { None });
+            assert_eq!(news, expected);
+        }
+        assert!(matches!(translated(&guard::Event::Died), Some(Event::Guard(GuardNews::Died))));
+        assert!(
+            translated(&guard::Event::Promoted { generation: 1 }).is_none(),
+            "the effect that asked for it waits for it"
+        );
+    }
+}
