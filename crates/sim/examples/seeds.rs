@@ -42,7 +42,7 @@ fn many(from: u64, to: u64) {
 
 fn one_scenario(args: &[String]) {
     let Some(name) = args.first() else { return println!("which scenario?") };
-    let weakness = args.get(1).and_then(|wanted| Weakness::ALL.into_iter().find(|w| format!("{w:?}") == *wanted));
+    let weakness = args.get(1).and_then(|name| Weakness::named(name));
     let path = scenario::directory().join(format!("{name}.txt"));
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

@@ -61,6 +61,10 @@ pub enum Fault {
     SlowDisk(HostId, u32),
     StepWallClock(HostId, i64),
     DeleteLeaderKey,
+    /// Every key is gone, as after a restore of an empty store.
+    WipeStore,
+    /// The host, which is down, comes back with an empty disk.
+    LoseDisk(HostId),
     Ask(HostId, Request),
     /// Merged into the store's `config`, as the control tool does.
     Patch(Value),
@@ -139,6 +143,16 @@ impl World {
             Fault::DeleteLeaderKey => {
                 self.store.force(&Key::Leader, None);
                 self.checks.be_lenient(self.now + Duration::from_secs(60));
+            }
+            Fault::WipeStore => {
+                self.store.wipe();
+                self.checks.be_lenient(self.now + Duration::from_secs(60));
+            }
+            Fault::LoseDisk(host) => {
+                let machine = &mut self.hosts[host];
+                machine.pg.dir = crate::postgres::data::Dir::Empty;
+                machine.intent = None;
+                machine.dynamic = None;
             }
             Fault::Ask(host, request) => {
                 self.ask_agent(host, request);

@@ -4,10 +4,10 @@
 //! process of its own: it goes on while the agent is killed or frozen. When it is killed, the parent-death signal
 //! shuts a postmaster down that is its child, and an adopted one lives on.
 
-use jogi_core::Tick;
 use jogi_core::ha::{GuardNews, LaunchAs};
 use jogi_core::lease::keeper::Page;
 use jogi_core::lease::{Custody, Lease, Server, Verdict};
+use jogi_core::{Tick, Weakness as Known};
 
 use crate::net::HostId;
 use crate::postgres::Phase;
@@ -76,7 +76,7 @@ impl World {
     /// The guard looks at page, clock and server, and acts.
     pub fn guard_looks(&mut self, host: HostId) {
         let tick = match self.weakness {
-            Some(Weakness::GuardSleeps) => return,
+            Some(Weakness::Known(Known::NoDeadlines)) => return,
             Some(Weakness::GuardIsLate) => self.boot(host) - LATE,
             Some(_) | None => self.boot(host),
         };
@@ -110,7 +110,7 @@ impl World {
         }
         let World { hosts, rng, weakness, .. } = self;
         let news = match weakness {
-            Some(Weakness::GuardKillsPostmasterOnly) => hosts[host].pg.kill_postmaster(rng),
+            Some(Weakness::Known(Known::FenceByPostmaster)) => hosts[host].pg.kill_postmaster(rng),
             Some(_) | None => hosts[host].pg.kill_all(rng),
         };
         self.postgres_news(host, news);
@@ -159,7 +159,7 @@ impl World {
         }
         guard.alive = false;
         guard.server_is(Server::None);
-        let dies = *weakness != Some(Weakness::NoParentDeathSignal);
+        let dies = *weakness != Some(Weakness::Known(Known::NoParentDeathSignal));
         if dies && pg.running.as_ref().is_some_and(|r| !r.adopted) {
             pg.immediate(rng);
         }

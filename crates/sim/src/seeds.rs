@@ -323,6 +323,8 @@ fn undo_of(fault: &Fault) -> Option<Fault> {
         | Fault::FailStarts(..)
         | Fault::StepWallClock(..)
         | Fault::DeleteLeaderKey
+        | Fault::WipeStore
+        | Fault::LoseDisk(_)
         | Fault::Ask(..)
         | Fault::Patch(_) => None,
     }

@@ -293,6 +293,13 @@ impl Store {
         self.change(&key.path(), value, None);
     }
 
+    /// Every key is gone; leases stay.
+    pub fn wipe(&mut self) {
+        for path in self.keys.keys().cloned().collect::<Vec<_>>() {
+            self.change(&path, None, None);
+        }
+    }
+
     fn change(&mut self, path: &str, value: Option<String>, lease: Option<u64>) -> u64 {
         self.revision += 1;
         let revision = self.revision;

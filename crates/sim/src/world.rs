@@ -117,8 +117,8 @@ pub struct Host {
     pub agent: Option<Agent>,
     /// Counts starts of the agent.
     pub incarnation: u64,
-    /// What lies in the run directory beside the guard's page.
-    pub intent: Option<Intent>,
+    /// What lies in the run directory beside the guard's page: the intent, and by which run of the agent.
+    pub intent: Option<(Intent, u64)>,
     pub dynamic: Option<Value>,
     /// Data directories put aside.
     pub aside: Vec<Dir>,

@@ -44,7 +44,7 @@ impl World {
             },
             Act::Intend { intent } => {
                 if self.weakness != Some(Weakness::NoIntent) {
-                    self.hosts[host].intent = Some(intent);
+                    self.hosts[host].intent = Some((intent, self.hosts[host].incarnation));
                 }
                 Ok(Yield::Done)
             }
@@ -475,15 +475,14 @@ impl World {
         }
     }
 
-    /// What an intent makes of the directory in the eyes of a look.
+    /// What the intent of an earlier run makes of the directory in the eyes of a look.
     pub(crate) fn dir_as_seen(&self, host: HostId) -> DataDir {
         let seen = self.hosts[host].pg.dir.seen(&self.wal);
-        let half_made = matches!(self.hosts[host].pg.dir, Dir::HalfMade(_));
-        let untrusted = half_made
-            && match self.hosts[host].intent {
-                Some(Intent::Bootstrap { .. } | Intent::Clone | Intent::PutAside) => true,
-                Some(Intent::Rewind | Intent::SingleUser) | None => false,
-            };
+        let incarnation = self.hosts[host].incarnation;
+        let untrusted = match &self.hosts[host].intent {
+            Some((Intent::Bootstrap { .. } | Intent::Clone | Intent::PutAside, by)) => *by != incarnation,
+            Some((Intent::Rewind | Intent::SingleUser, _)) | None => false,
+        };
         match seen {
             DataDir::Present(_) if untrusted => {
                 DataDir::Broken("a change of it was begun and has not been completed".to_owned())

@@ -16,7 +16,7 @@ impl World {
             data: self.dir_as_seen(host),
             process: pg.seen(),
             row,
-            fresh: None,
+            fresh: pg.running.as_ref().map(|r| r.hang == Hang::No),
             silent: hung.then(|| "the query was not answered within 2 s".to_owned()),
             looked_at: self.boot(host),
         }

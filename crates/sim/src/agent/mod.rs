@@ -25,6 +25,7 @@ use crate::dcs::{Purpose, Watch};
 use crate::net::HostId;
 use crate::store;
 use crate::trace::Topic;
+use crate::weakness::Weakness;
 use crate::world::{Happening, World};
 
 /// What reaches an agent process.
@@ -171,7 +172,7 @@ impl World {
         let seed = self.rng.draw() >> 20;
         let name: MemberName = self.hosts[host].name.clone();
         let agent = Agent {
-            ha: Ha::new(self.local(host)),
+            ha: Ha::new(self.local(host)).weakened(Weakness::of_core(self.weakness)),
             keeper: Keeper::new(Options { name, ttl, seed, adopt }, tick),
             stall: Stall::No,
             backlog: Vec::new(),
@@ -192,7 +193,7 @@ impl World {
         let machine = &mut self.hosts[host];
         machine.incarnation += 1;
         machine.agent = Some(agent);
-        let found = Found { intent: machine.intent.clone(), armed, dynamic };
+        let found = Found { intent: machine.intent.clone().map(|(intent, _)| intent), armed, dynamic };
         let incarnation = machine.incarnation;
         self.tell(host, Event::Began(found));
         self.schedule(Duration::ZERO, Happening::Agent { host, incarnation, what: ToAgent::CheckWatch });

@@ -171,12 +171,15 @@ impl World {
     }
 
     fn fence(&mut self, host: HostId, id: EffectId, kill: bool) {
+        let by_postmaster = self.weakness == Some(Weakness::Known(jogi_core::Weakness::FenceByPostmaster));
         if kill {
             let World { hosts, rng, .. } = self;
-            let news = hosts[host].pg.kill_all(rng);
+            let pg = &mut hosts[host].pg;
+            let news = if by_postmaster { pg.kill_postmaster(rng) } else { pg.kill_all(rng) };
             self.postgres_news(host, news);
         }
-        if self.hosts[host].pg.is_gone() && self.work(host, id).is_some() {
+        let fenced = self.hosts[host].pg.is_gone() || (by_postmaster && self.hosts[host].pg.running.is_none());
+        if fenced && self.work(host, id).is_some() {
             self.send_outcome(host, id, Ok(Yield::Done), Duration::from_millis(1));
         }
     }

@@ -63,13 +63,11 @@ pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness
     let mut runner = Runner { world, mark: Mark::default(), marked: false, prologue: 0 };
     let mut failure = None;
     for (line, command) in &scenario.commands {
-        let result = runner.carry_out(command);
-        if weakness.is_some() && !runner.world.checks.failed() {
-            continue;
-        }
-        if let Err(what) = result {
-            failure = Some(format!("{}.txt, line {line}: {what}", scenario.name));
-            break;
+        if let Err(what) = runner.carry_out(command) {
+            failure = failure.or(Some(format!("{}.txt, line {line}: {what}", scenario.name)));
+            if weakness.is_none() || runner.world.checks.failed() {
+                break;
+            }
         }
     }
     if let Some(violation) = runner.world.checks.violations.first() {
@@ -209,6 +207,8 @@ impl Runner {
             "fail-starts" => Fault::FailStarts(host(0)?, Some("could not create shared memory".to_owned())),
             "allow-starts" => Fault::FailStarts(host(0)?, None),
             "slow-disk" => Fault::SlowDisk(host(0)?, arg(1)?.parse().map_err(|e| format!("{e}"))?),
+            "wipe-store" => Fault::WipeStore,
+            "lose-disk" => Fault::LoseDisk(host(0)?),
             "delete-leader-key" => Fault::DeleteLeaderKey,
             "patch" => Fault::Patch(serde_json::from_str(arg(0)?).map_err(|e| format!("patch: {e}"))?),
             "pause" => Fault::Patch(json!({"pause": true})),
