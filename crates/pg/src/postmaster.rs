@@ -20,6 +20,11 @@ impl Postmaster {
         u32::try_from(self.process.pid()).unwrap_or(0)
     }
 
+    /// It writes of itself that it does not take connections yet (PostgreSQL 10 and newer).
+    pub fn says_starting(&self) -> bool {
+        self.file.status.as_deref() == Some("starting")
+    }
+
     /// It writes of itself that it takes connections.
     pub fn says_ready(&self) -> bool {
         self.file.status.as_deref().is_some_and(|status| matches!(status, "ready" | "standby"))

@@ -22,15 +22,8 @@ pub(super) struct Prepared {
     pub source: Source,
     pub instance: Instance,
     pub rundir: RunDir,
-    pub intent: Unfinished,
-}
-
-/// A change of the data directory that an earlier agent did not finish.
-#[derive(Debug, Default)]
-pub(super) struct Unfinished {
-    pub known: Option<Intent>,
-    /// Why the data directory must not be read.
-    pub half_made: Option<String>,
+    /// A change of the data directory that an earlier agent did not finish.
+    pub intent: Option<Intent>,
 }
 
 /// Why the agent cannot start.
@@ -74,6 +67,7 @@ pub(super) fn prepare(source: Source) -> Result<Prepared, Refusal> {
     let data_dir = local.postgresql.data_dir.clone();
     usable(&data_dir)?;
     let rundir = RunDir::lock(&data_dir)?;
+    leave(&data_dir);
     if rundir.owner().uid == 0 {
         return Err(Refusal::DataDir {
             path: data_dir,
@@ -94,12 +88,21 @@ pub(super) fn saved_dynamic(local: &Local) -> Option<Value> {
     files::load_dynamic(&local.postgresql.data_dir)
 }
 
-fn unfinished(rundir: &RunDir, data_dir: &Path) -> Result<Unfinished, Refusal> {
-    let Some(recorded) = rundir.intent()? else { return Ok(Unfinished::default()) };
+/// A process whose working directory is the data directory counts as part of its server, and is killed with it.
+fn leave(data_dir: &Path) {
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    let inside = here.ok().zip(data_dir.canonicalize().ok()).is_some_and(|(here, data)| here == data);
+    if inside && std::env::set_current_dir("/").is_ok() {
+        tracing::warn!("the agent was started inside the data directory and has left it for /");
+    }
+}
+
+fn unfinished(rundir: &RunDir, data_dir: &Path) -> Result<Option<Intent>, Refusal> {
+    let Some(recorded) = rundir.intent()? else { return Ok(None) };
     match perform::recorded(&recorded) {
-        Ok((known, half_made)) => {
+        Ok(known) => {
             tracing::warn!("an earlier agent began to change the data directory and did not finish: {}", known.word());
-            Ok(Unfinished { known: Some(known), half_made })
+            Ok(Some(known))
         }
         Err(kind) => Err(Refusal::NewerIntent { path: data_dir.to_owned(), kind }),
     }

@@ -145,6 +145,8 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.header_timeout)
             .half_close(true)
+            // Whoever answers says when, where Patroni does; bare answers have no headers.
+            .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {

@@ -85,6 +85,14 @@ impl Looker {
             self.fresh_at = None;
             return server;
         };
+        if postmaster.says_starting() {
+            // Connecting would only fill its log with refusals.
+            if let Process::Running { accepting: seen, .. } = &mut server.process {
+                *seen = Accepting::NotYet;
+            }
+            server.silent = Some("the server says of itself that it is starting".into());
+            return server;
+        }
         let (row, accepting, silent) = match self.ask(instance, within).await {
             Ok(row) => (Some(row), Accepting::Yes, None),
             Err(error) => (None, accepting(&error, &postmaster), Some(error.to_string())),
