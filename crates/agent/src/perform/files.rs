@@ -19,7 +19,6 @@ impl Shared {
     pub(super) async fn intend(&self, intent: Intent, _limit: Duration) -> Outcome {
         let written = record(&intent);
         let rundir = Arc::clone(&self.rundir);
-        self.look.forget_intent();
         blocking(move || rundir.write_intent(&written)).await?.map_err(|error| Failure::Failed(error.to_string()))?;
         Ok(Yield::Done)
     }
@@ -27,7 +26,6 @@ impl Shared {
     pub(super) async fn settle(&self, _limit: Duration) -> Outcome {
         let rundir = Arc::clone(&self.rundir);
         blocking(move || rundir.clear_intent()).await?.map_err(|error| Failure::Failed(error.to_string()))?;
-        self.look.forget_intent();
         Ok(Yield::Done)
     }
 
@@ -94,18 +92,6 @@ pub(super) async fn put_aside(instance: &Instance, suffix: Aside, _limit: Durati
     Ok(Yield::Done)
 }
 
-/// Why the data directory must not even be read while the intent stands. A rewind or a crash recovery leaves a
-/// control file that says what there is; what may be done with it is the core's to know.
-fn half_made(intent: &Intent) -> Option<String> {
-    let text = match intent {
-        Intent::Bootstrap { .. } => "a bootstrap was begun and not completed",
-        Intent::Clone => "a copy was begun and not completed",
-        Intent::PutAside => "the data directory was being put aside",
-        Intent::Rewind | Intent::SingleUser => return None,
-    };
-    Some(text.to_owned())
-}
-
 /// The intent as the run directory keeps it.
 fn record(intent: &Intent) -> rundir::Intent {
     let (kind, detail) = match intent {
@@ -120,10 +106,9 @@ fn record(intent: &Intent) -> rundir::Intent {
     rundir::Intent { kind, since: jogi_net::wall_now(), detail }
 }
 
-/// The intent as the core knows it, and why the data directory must not be read. `Err`: a kind that a newer
-/// version wrote.
-pub(crate) fn recorded(intent: &rundir::Intent) -> Result<(Intent, Option<String>), String> {
-    let known = match &intent.kind {
+/// The intent as the core knows it. `Err`: a kind that a newer version wrote.
+pub(crate) fn recorded(intent: &rundir::Intent) -> Result<Intent, String> {
+    Ok(match &intent.kind {
         IntentKind::Initdb => {
             let revision = (!intent.detail.is_empty()).then(|| jogi_core::view::Revision(intent.detail.clone()));
             Intent::Bootstrap { initialize: revision }
@@ -133,9 +118,7 @@ pub(crate) fn recorded(intent: &rundir::Intent) -> Result<(Intent, Option<String
         IntentKind::SingleUser => Intent::SingleUser,
         IntentKind::Rename | IntentKind::Remove => Intent::PutAside,
         IntentKind::Other(kind) => return Err(kind.clone()),
-    };
-    let half_made = half_made(&known);
-    Ok((known, half_made))
+    })
 }
 
 /// The numbers of timelines that others have opened are marked as taken.
@@ -165,7 +148,7 @@ mod tests {
             Intent::SingleUser,
             Intent::PutAside,
         ] {
-            assert_eq!(recorded(&record(&intent)).map(|(known, _)| known), Ok(intent));
+            assert_eq!(recorded(&record(&intent)), Ok(intent));
         }
         let newer = rundir::Intent {
             kind: IntentKind::Other("teleport".into()),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jogi_core::ha::Failure;
-use jogi_pg::guard::{Client, Event, Page, Status};
+use jogi_pg::guard::{Client, CommandError, Event, Page, StartAs, Status};
 use jogi_pg::rundir::RunDir;
 use tokio::sync::{Mutex as Turn, broadcast, mpsc, watch};
 
@@ -16,6 +16,8 @@ use tokio::sync::{Mutex as Turn, broadcast, mpsc, watch};
 const GREETING: Duration = Duration::from_secs(5);
 /// How long a guard may take to say what it knows.
 const REPORT: Duration = Duration::from_secs(2);
+/// How long it may take to take charge of a postmaster that was found.
+const ADOPT: Duration = Duration::from_secs(2);
 /// Events that a promotion under way may not have read yet; more than this many mean that it looks for itself.
 const UNREAD: usize = 64;
 
@@ -99,6 +101,13 @@ impl Guard {
     /// The guard, if there is one; starts none.
     pub(crate) async fn present(&self) -> Option<Client> {
         self.shared.client.lock().await.clone()
+    }
+
+    /// Puts a postmaster that the guard did not start into its charge.
+    pub(super) async fn adopt(&self, client: &Client, pid: u32, role: StartAs) -> Result<(), CommandError> {
+        client.adopt(i32::try_from(pid).unwrap_or(0), role, ADOPT).await?;
+        self.set_child(Child { pid: Some(pid), adopted: true });
+        Ok(())
     }
 
     /// The connection has ended.

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jogi_core::Timeline;
-use jogi_core::ha::server::{Accepting, Process, Server};
+use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process, Server};
 use jogi_core::ha::{Failure, Outcome, Upstream, Yield};
 use jogi_net::boot_now;
 use jogi_pg::connect::Purpose;
@@ -14,7 +14,6 @@ use jogi_pg::look::{Known, Looker};
 use jogi_pg::{files, replication, wal};
 use tokio::sync::Mutex as Turn;
 
-use super::guard::Child;
 use super::{Shared, blocking};
 
 /// The looker and what it is told.
@@ -25,26 +24,16 @@ pub(super) struct Look {
 
 #[derive(Default)]
 struct Notes {
-    /// Why the data directory must not be read: an earlier agent left it so.
-    intent: Option<String>,
     /// A server was launched and has not answered yet: its connection is new.
     launched: bool,
     /// The next answer is the first of a started server: its configuration files work.
     backup_due: bool,
 }
 
-/// How long the guard may take to take over a postmaster that was found.
-const ADOPT: Duration = Duration::from_secs(2);
-
 impl Look {
-    pub(super) fn new(intent: Option<String>) -> Look {
-        let notes = Notes { intent, launched: false, backup_due: true };
+    pub(super) fn new() -> Look {
+        let notes = Notes { launched: false, backup_due: true };
         Look { looker: Turn::new(Looker::new(Purpose::Heartbeat)), notes: Mutex::new(notes) }
-    }
-
-    /// What an earlier agent left unfinished is being dealt with.
-    pub(super) fn forget_intent(&self) {
-        self.notes().intent = None;
     }
 
     pub(super) fn launched(&self) {
@@ -68,14 +57,15 @@ impl Shared {
                 looker.reset();
             }
             let child = child.pid.filter(|_| !child.adopted);
-            Known { looked_at: boot_now(), child, intent: notes.intent.clone() }
+            // What an interrupted change means for the data directory is the core's to say.
+            Known { looked_at: boot_now(), child, intent: None }
         };
         let mut server = looker.look(instance, &known, limit).await;
         self.trust_the_guard(&mut server);
         if server.row.is_some() && std::mem::take(&mut self.look.notes().backup_due) {
             save_backups(instance).await;
         }
-        self.take_charge(&server, child).await;
+        self.take_charge(&server).await;
         Ok(Yield::Looked(Box::new(server)))
     }
 
@@ -89,23 +79,20 @@ impl Shared {
         }
     }
 
-    /// A postmaster that the guard does not know is put into its charge, as what it was seen to be.
-    async fn take_charge(&self, server: &Server, child: Child) {
-        let (Process::Running { pid, .. }, Some(row)) = (&server.process, &server.row) else { return };
-        if child.pid == Some(*pid) {
+    /// A postmaster that the guard does not know is put into its charge, as what it was seen to be. One that does not
+    /// answer too: it may wake up and write.
+    async fn take_charge(&self, server: &Server) {
+        let Process::Running { pid, .. } = server.process else { return };
+        if self.guard.child().pid == Some(pid) {
             return;
         }
         let Ok(client) = self.guard.client().await else { return };
-        if self.guard.child().pid == Some(*pid) {
+        if self.guard.child().pid == Some(pid) {
             return;
         }
-        let role = if row.in_recovery { StartAs::Standby } else { StartAs::Unleased };
-        let Ok(number) = i32::try_from(*pid) else { return };
-        match client.adopt(number, role, ADOPT).await {
-            Ok(()) => {
-                tracing::info!("the guard has taken charge of the running postmaster (pid {pid})");
-                self.guard.set_child(Child { pid: Some(*pid), adopted: true });
-            }
+        let role = if is_standby(server) { StartAs::Standby } else { StartAs::Unleased };
+        match self.guard.adopt(&client, pid, role).await {
+            Ok(()) => tracing::info!("the guard has taken charge of the running postmaster (pid {pid})"),
             Err(error) => tracing::warn!("the running postmaster (pid {pid}) stays without a guard: {error}"),
         }
     }
@@ -115,6 +102,22 @@ impl Shared {
             Ok(lineage) => Ok(Yield::Lineage(lineage)),
             Err(error) => Err(Failure::Unreachable(format!("{}:{}: {error}", upstream.host, upstream.port))),
         }
+    }
+}
+
+/// What the server says, else what its control file and signal files say.
+fn is_standby(server: &Server) -> bool {
+    match (&server.row, &server.data) {
+        (Some(row), _) => row.in_recovery,
+        (None, DataDir::Present(control)) => match control.state {
+            ControlState::InProduction => false,
+            ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery => true,
+            ControlState::StartingUp
+            | ControlState::ShutDown
+            | ControlState::ShuttingDown
+            | ControlState::InCrashRecovery => control.recovery_files,
+        },
+        (None, DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_)) => false,
     }
 }
 

@@ -72,8 +72,6 @@ pub(crate) struct Parts {
     pub keeper: KeeperHandle,
     pub guard: Guard,
     pub rundir: Arc<RunDir>,
-    /// The change of the data directory that a former agent left unfinished.
-    pub intent: Option<String>,
 }
 
 impl Performer {
@@ -86,7 +84,7 @@ impl Performer {
             keeper: parts.keeper,
             guard: parts.guard,
             rundir: parts.rundir,
-            look: Look::new(parts.intent),
+            look: Look::new(),
             callbacks: Callbacks::default(),
         };
         Ok(Performer { shared: Arc::new(shared) })
@@ -141,7 +139,7 @@ impl Performer {
             Act::Fence { kill } => shared.fence(&instance, kill, limit).await.into(),
             Act::Promote { generation } => shared.promote(generation, limit).await.into(),
             Act::ReserveTimelines { above, up_to } => files::reserve_timelines(&instance, above, up_to).await.into(),
-            Act::Arm { armed } => shared.arm(armed, limit).await.into(),
+            Act::Arm { armed } => shared.arm(&instance, armed, limit).await.into(),
 
             Act::Initdb => programs::initdb(&instance, limit, &mut cancel).await.into(),
             Act::Clone { source, basebackup_only } => {

@@ -121,16 +121,35 @@ impl Shared {
     }
 
     /// Whether the guard has to end this server when the lease runs out.
-    pub(super) async fn arm(&self, armed: Option<Generation>, limit: Duration) -> Outcome {
+    pub(super) async fn arm(&self, instance: &Instance, armed: Option<Generation>, limit: Duration) -> Outcome {
         let client = self.synced_guard().await?;
         match armed {
             Some(generation) => {
+                self.in_charge(&client, instance, generation).await?;
                 client.hold(generation.0, limit).await.map_err(refused)?;
                 client.page().arm();
             }
             None => client.page().disarm(),
         }
         Ok(Yield::Done)
+    }
+}
+
+impl Shared {
+    /// A running server that no look has shown to the guard yet is put into its charge before it is armed.
+    async fn in_charge(
+        &self,
+        client: &guard::Client,
+        instance: &Instance,
+        generation: Generation,
+    ) -> Result<(), Failure> {
+        if self.guard.child().pid.is_some() {
+            return Ok(());
+        }
+        let data_dir = instance.data_dir().to_owned();
+        let Ok(Some(found)) = blocking(move || postmaster::find(&data_dir)).await? else { return Ok(()) };
+        let role = StartAs::Primary { generation: generation.0 };
+        self.guard.adopt(client, found.pid(), role).await.map_err(refused)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jogi_core::ha::{Event, Found, Generation, Ha};
+use jogi_core::ha::{Event, Found, Generation, Ha, Intent};
 use jogi_core::lease::keeper::Adopted;
 use jogi_dcs::{Dcs, View};
 use jogi_net::boot_now;
@@ -30,7 +30,7 @@ use crate::perform::{self, Attached, Guard, GuardOptions, LiveLook, Performer};
 use crate::rest;
 use crate::runtime::{self, Exit, INBOX, Input, Reloader, Runtime};
 use crate::source::Source;
-use prepare::{Prepared, Unfinished, prepare};
+use prepare::{Prepared, prepare};
 
 /// How an agent is started.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ struct Lead {
     source: Source,
     instance: Instance,
     rundir: Arc<RunDir>,
-    intent: Unfinished,
+    intent: Option<Intent>,
     signals: Signals,
     dcs: Arc<dyn Dcs>,
     view: View,
@@ -146,7 +146,6 @@ impl Lead {
             keeper: keeper.clone(),
             guard: guard.clone(),
             rundir,
-            intent: intent.half_made,
         })?;
         rest::serve(rest::Options {
             configuration,
@@ -169,7 +168,7 @@ impl Lead {
         let runtime = Runtime::new(parts)?;
         notify::ready();
         tracing::info!("the agent has begun");
-        Ok(runtime.run(Event::Began(Found { intent: intent.known, armed, dynamic })).await)
+        Ok(runtime.run(Event::Began(Found { intent, armed, dynamic })).await)
     }
 }
 
