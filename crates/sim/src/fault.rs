@@ -60,7 +60,8 @@ pub enum Fault {
     FailStarts(HostId, Option<String>),
     SlowDisk(HostId, u32),
     StepWallClock(HostId, i64),
-    DeleteLeaderKey,
+    /// An operator deletes one key.
+    DeleteKey(Key),
     /// Every key is gone, as after a restore of an empty store.
     WipeStore,
     /// The host, which is down, comes back with an empty disk.
@@ -140,8 +141,8 @@ impl World {
             Fault::FailStarts(host, why) => self.hosts[host].pg.fail_starts = why,
             Fault::SlowDisk(host, factor) => self.hosts[host].pg.slow_disk = factor,
             Fault::StepWallClock(host, micros) => self.hosts[host].clock.wall_error += micros,
-            Fault::DeleteLeaderKey => {
-                self.store.force(&Key::Leader, None);
+            Fault::DeleteKey(key) => {
+                self.store.force(&key, None);
                 self.checks.be_lenient(self.now + Duration::from_secs(60));
             }
             Fault::WipeStore => {

@@ -322,7 +322,7 @@ fn undo_of(fault: &Fault) -> Option<Fault> {
         | Fault::FailClones(..)
         | Fault::FailStarts(..)
         | Fault::StepWallClock(..)
-        | Fault::DeleteLeaderKey
+        | Fault::DeleteKey(_)
         | Fault::WipeStore
         | Fault::LoseDisk(_)
         | Fault::Ask(..)

@@ -31,7 +31,7 @@ fn what_is_switched_off_is_missed() {
         ("half_clone", Known(StartHalfCopies), "within"),
         ("hung_server_f9", Known(IgnoreHung), "the primary is nobody"),
         ("stray_primary_f16", Known(KeepUnleased), "within"),
-        ("store_wiped_f8", Known(InitdbAgain), "a cluster is bootstrapped once"),
+        ("initialize_deleted_f8", Known(InitdbAgain), "a cluster is bootstrapped once"),
     ] {
         assert_eq!(noticed(name, None), "", "{name} with every protection");
         let found = noticed(name, Some(weakness));

@@ -12,14 +12,13 @@ pub struct LeaseCoversWriter {
 }
 
 impl LeaseCoversWriter {
-    pub fn check<'a>(
-        &mut self,
-        world: &World,
-        lenient: bool,
-        writers: impl Fn() -> Vec<&'a Host>,
-    ) -> Option<Violation> {
+    /// From the first lock on.
+    pub fn notice(&mut self, world: &World) {
+        self.began |= world.store.leader().is_some();
+    }
+
+    pub fn check<'a>(&self, world: &World, lenient: bool, writers: impl Fn() -> Vec<&'a Host>) -> Option<Violation> {
         let leader = world.store.leader();
-        self.began |= leader.is_some();
         if !self.began || lenient {
             return None;
         }

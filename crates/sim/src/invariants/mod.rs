@@ -11,6 +11,7 @@ pub mod lost_rows;
 mod one_history;
 mod single_writer;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jogi_core::MemberName;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::clock::Moment;
+use crate::net::HostId;
 use crate::trace::Topic;
 use crate::world::{Host, World};
 
@@ -50,6 +52,7 @@ pub struct Checks {
     settings: Option<(u64, Rules)>,
     /// The herd has been paused at some time.
     was_paused: bool,
+    unheard: BTreeSet<HostId>,
 }
 
 /// What the dynamic configuration in the store says about the promises.
@@ -58,16 +61,6 @@ struct Rules {
     pause: bool,
     failsafe: bool,
     ttl: Duration,
-}
-
-/// The members that can commit, and to whom the promises apply: not to a server that somebody else has started, until it
-/// is fenced, and not to one that has not heard of the end of a pause, in which nothing guards it.
-fn writers(world: &World, was_paused: bool) -> Vec<&Host> {
-    let unheard = |host: &Host| {
-        let paused = host.agent.as_ref().is_none_or(|a| a.ha.snapshot(host.clock.now(world.now)).settings.pause);
-        was_paused && !host.guard.armed && paused
-    };
-    world.hosts.iter().filter(|h| h.pg.can_commit() && !h.stray && !unheard(h)).collect()
 }
 
 impl Checks {
@@ -94,15 +87,18 @@ impl Checks {
         world.checks = checks;
     }
 
-    fn look(&mut self, world: &mut World) {
+    fn look(&mut self, world: &World) {
         let rules = self.rules(world);
+        self.lease_covers_writer.notice(world);
         if rules.pause || rules.failsafe {
             self.lenient_until = self.lenient_until.max(world.now + rules.ttl + Duration::from_secs(15));
         }
         self.was_paused |= rules.pause;
+        if self.was_paused {
+            self.note_who_has_not_heard(world);
+        }
         let lenient = world.now < self.lenient_until;
-        let was_paused = self.was_paused;
-        let writers = || writers(world, was_paused);
+        let writers = || self.writers(world);
         let found = [
             single_writer::check(world, lenient, writers),
             self.lease_covers_writer.check(world, lenient, writers),
@@ -112,7 +108,28 @@ impl Checks {
         self.violations.extend(found.into_iter().flatten());
     }
 
-    fn rules(&mut self, world: &mut World) -> Rules {
+    /// A pause ends for a member when it hears of it: until then nothing guards its primary, and from then on it is
+    /// being closed. Those servers are exempt until they are gone.
+    fn note_who_has_not_heard(&mut self, world: &World) {
+        for (id, host) in world.hosts.iter().enumerate() {
+            let unguarded = host.pg.can_commit() && !host.guard.armed;
+            let paused = || host.agent.as_ref().is_none_or(|a| a.ha.snapshot(host.clock.now(world.now)).settings.pause);
+            if host.pg.is_gone() || host.guard.armed {
+                self.unheard.remove(&id);
+            } else if unguarded && paused() {
+                self.unheard.insert(id);
+            }
+        }
+    }
+
+    /// The members that can commit, and to whom the promises apply: not to a server that somebody else has started,
+    /// until it is fenced.
+    fn writers<'a>(&self, world: &'a World) -> Vec<&'a Host> {
+        let applies = |id: &usize, host: &Host| host.pg.can_commit() && !host.stray && !self.unheard.contains(id);
+        world.hosts.iter().enumerate().filter(|(id, h)| applies(id, h)).map(|(_, h)| h).collect()
+    }
+
+    fn rules(&mut self, world: &World) -> Rules {
         let revision = world.store.revision();
         match self.settings {
             Some((seen, rules)) if seen == revision => rules,

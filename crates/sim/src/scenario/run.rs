@@ -209,7 +209,9 @@ impl Runner {
             "slow-disk" => Fault::SlowDisk(host(0)?, arg(1)?.parse().map_err(|e| format!("{e}"))?),
             "wipe-store" => Fault::WipeStore,
             "lose-disk" => Fault::LoseDisk(host(0)?),
-            "delete-leader-key" => Fault::DeleteLeaderKey,
+            "delete-key" => {
+                Fault::DeleteKey(Key::parse(arg(0)?).ok_or_else(|| format!("'{}' is no key", args.join(" ")))?)
+            }
             "patch" => Fault::Patch(serde_json::from_str(arg(0)?).map_err(|e| format!("patch: {e}"))?),
             "pause" => Fault::Patch(json!({"pause": true})),
             "resume" => Fault::Patch(json!({"pause": Value::Null})),
