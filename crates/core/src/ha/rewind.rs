@@ -7,6 +7,7 @@ use super::op::{Kind, Op, Step};
 use super::server::{Control, ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Yield};
+use crate::view::HistoryEntry;
 use crate::{History, Lsn, MemberName, Tick, Timeline};
 
 /// What is known about our WAL and the leader's.
@@ -225,7 +226,7 @@ impl Ha {
             return true;
         }
         let entries = self.cluster().and_then(|c| c.history.as_ref()).map(|h| h.value.0.as_slice()).unwrap_or_default();
-        let opened = entries.iter().find(|e| e.parent.0 + 1 == ours.timeline.0).and_then(|e| e.new_leader.as_deref());
+        let opened = opener(entries, ours.timeline, theirs.timeline);
         let opened_by_us = matches!(ours.was, Was::CleanPrimary | Was::CrashedPrimary);
         opened_by_us && opened.is_some_and(|name| name != self.me().as_str())
     }
@@ -309,7 +310,9 @@ impl Ha {
     pub(super) fn local_end_found(&mut self, outcome: Outcome) {
         match outcome {
             Ok(Yield::EndOfWal { timeline, end, .. }) => {
-                self.divergence.ours = Some(Local { timeline, end, was: Was::CrashedPrimary });
+                let primary = self.control_state().is_some_and(ControlState::is_crashed_primary);
+                let was = if primary { Was::CrashedPrimary } else { Was::Standby };
+                self.divergence.ours = Some(Local { timeline, end, was });
             }
             Ok(_) => {}
             Err(failure) => {
@@ -416,6 +419,14 @@ impl Ha {
     }
 }
 
+/// Who opened `timeline`, by the published history: each entry opened the timeline that the next one left, the last
+/// one the newest. Numbers may be skipped.
+fn opener(entries: &[HistoryEntry], timeline: Timeline, newest: Option<Timeline>) -> Option<&str> {
+    let left_next = entries.iter().skip(1).map(|e| Some(e.parent)).chain([newest]);
+    let (entry, _) = entries.iter().zip(left_next).find(|(_, opened)| *opened == Some(timeline))?;
+    entry.new_leader.as_deref()
+}
+
 /// Where the WAL of a stopped server ends, when its control file says so.
 fn end_by_control(control: &Control) -> Option<Local> {
     match control.state {
@@ -438,6 +449,14 @@ fn end_by_control(control: &Control) -> Option<Local> {
 mod tests {
     use super::*;
     use crate::History;
+
+    #[test]
+    fn the_opener_of_a_timeline_is_found_though_numbers_are_skipped() {
+        let key = crate::view::HistoryKey::parse(r#"[[1,9,"x","t","b"],[3,12,"x","t","c"]]"#).expect("an array");
+        for (timeline, who) in [(3, Some("b")), (5, Some("c")), (2, None), (4, None)] {
+            assert_eq!(opener(&key.0, Timeline(timeline), Some(Timeline(5))), who, "{timeline}");
+        }
+    }
 
     #[test]
     fn what_counts_is_where_the_history_left_ours() {
