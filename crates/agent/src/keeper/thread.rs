@@ -209,6 +209,7 @@ impl Thread {
             let (dcs, id) = (Arc::clone(&self.dcs), request.id);
             let (ask, limit) = (request.ask, request.limit);
             let believed = self.believed.clone().filter(|_| counts_errors(&ask));
+            let limit = if believed.is_some() { limit / 2 } else { limit };
             let answer = async move { (id, or_believed(store::ask(dcs, ask, limit).await, believed)) };
             self.flights.insert(request.wire, Box::pin(answer));
         }
