@@ -8,49 +8,47 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member, overlap};
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member, Writers, overlap};
 use jogi_testkit::{process, wait};
 
-/// What a fault did.
-struct Outcome {
+/// What a fault did, before anything was healed.
+struct Harm<'h> {
+    writers: Writers,
+    old: &'h Member,
+    new: String,
+    since: Instant,
     overlap: Duration,
-    lost: usize,
     /// Processes of the old primary's PostgreSQL that were alive when somebody else had taken a write.
     survivors: usize,
 }
 
-/// Hurts the primary while clients write, waits until another member takes writes, heals it, and counts the harm.
-fn harm(herd: &Herd, hurt: impl Fn(&Member), heal: impl Fn(&Member)) -> Outcome {
+/// Hurts the primary while clients write, waits until another member takes writes, and lets them go on for a while: were
+/// there two that take writes, they would do so side by side.
+fn harm(herd: &Herd, hurt: impl Fn(&Member)) -> Harm<'_> {
     let writers = herd.start_writers();
     let (old, since) = (herd.wait_leader(), Instant::now());
     hurt(old);
     let new = writers.wait_ack_by_other(&old.name, since, CHANGE_WITHIN);
     let survivors = old.server_processes().len();
-    // Were there two, they would write side by side now.
     writers.wait_rows(200, CHANGE_WITHIN);
-    let revision = herd.store().revision();
-    heal(old);
-    herd.wait_healthy();
-    let holders = herd.values_after(revision, "leader");
-    assert!(holders.iter().all(|h| h.as_ref() == Some(&new)), "the healed agent took the lock: {holders:?}");
     let overlap = overlap(&writers.journal().since(since), &old.name);
-    let lost = herd.lost_rows(&writers.finish());
-    eprintln!(
-        "two writers for {overlap:?}, {lost} acknowledged rows lost, {survivors} server processes outlived the lock"
-    );
-    Outcome { overlap, lost, survivors }
+    eprintln!("two writers for {overlap:?}; {survivors} server processes outlived the lock");
+    Harm { writers, old, new, since, overlap, survivors }
 }
 
-fn kill(herd: &Herd) -> Outcome {
-    harm(herd, Member::kill_agent, Member::start_agent)
-}
-
-fn freeze(herd: &Herd) -> Outcome {
-    harm(herd, Member::freeze_agent, Member::thaw_agent)
-}
-
-fn kill_tree(herd: &Herd) -> Outcome {
-    harm(herd, Member::kill_agent_tree, Member::start_agent)
+impl Harm<'_> {
+    /// Heals the old primary, checks that its agent does nothing on what it knew before, and counts the lost rows.
+    fn heal(self, herd: &Herd, mend: impl Fn(&Member)) -> usize {
+        let revision = herd.store().revision();
+        mend(self.old);
+        herd.wait_healthy();
+        let holders = herd.values_after(revision, "leader");
+        assert!(holders.iter().all(|h| h.as_ref() == Some(&self.new)), "the healed agent took the lock: {holders:?}");
+        herd.assert_never_two(self.writers.journal(), &self.old.name, self.since);
+        let lost = herd.lost_rows(&self.writers.finish());
+        eprintln!("{lost} acknowledged rows lost");
+        lost
+    }
 }
 
 #[test]
@@ -60,14 +58,18 @@ fn a_primary_without_its_agent_is_closed_before_another_leads() {
         return;
     }
     let herd = spec.start();
-    for (fault, outcome, loses_nothing) in [
-        ("killed", kill(&herd), true),
-        ("frozen", freeze(&herd), true),
-        ("killed with its helpers", kill_tree(&herd), false),
-    ] {
-        assert_eq!(outcome.overlap, Duration::ZERO, "agent {fault}: two members took writes");
-        assert_eq!(outcome.survivors, 0, "agent {fault}: PostgreSQL outlived the lock");
-        assert!(!loses_nothing || outcome.lost == 0, "agent {fault}: {} acknowledged rows lost", outcome.lost);
+    type Act = fn(&Member);
+    let faults: [(&str, Act, Act, bool); 3] = [
+        ("killed", Member::kill_agent, Member::start_agent, true),
+        ("frozen", Member::freeze_agent, Member::thaw_agent, true),
+        ("killed with its helpers", Member::kill_agent_tree, Member::start_agent, false),
+    ];
+    for (fault, hurt, mend, loses_nothing) in faults {
+        let harm = harm(&herd, hurt);
+        assert_eq!(harm.overlap, Duration::ZERO, "agent {fault}: two members took writes");
+        assert_eq!(harm.survivors, 0, "agent {fault}: PostgreSQL outlived the lock");
+        let lost = harm.heal(&herd, mend);
+        assert!(!loses_nothing || lost == 0, "agent {fault}: {lost} acknowledged rows lost");
     }
 }
 
@@ -92,32 +94,25 @@ fn an_agent_that_stalls_for_a_moment_keeps_the_lead() {
     assert_eq!(kept.ended(), None, "the client's session goes on");
 }
 
-#[test]
-#[ignore = "shows the harm without the guard's deadlines; minutes long"]
-fn red_two_members_write_when_nobody_minds_the_deadlines() {
-    let Some(spec) = common::spec().and_then(|s| s.weakened("no-deadlines")) else { return };
-    let herd = spec.start();
-    let outcome = kill(&herd);
-    assert!(
-        outcome.overlap > Duration::ZERO,
-        "the fault must do harm without its protection, or the test proves nothing"
-    );
-    let outcome = freeze(&herd);
-    assert!(
-        outcome.overlap > Duration::ZERO,
-        "the fault must do harm without its protection, or the test proves nothing"
-    );
+/// Without the protection two members take writes: else the test of it would prove nothing.
+fn seen_red(weakness: &str, hurts: &[fn(&Member)]) {
+    for hurt in hurts {
+        let Some(spec) = common::spec().and_then(|s| s.weakened(weakness)) else { return };
+        let herd = spec.start();
+        assert!(harm(&herd, hurt).overlap > Duration::ZERO, "no harm was done without the protection");
+    }
 }
 
 #[test]
-#[ignore = "shows the harm without the parent-death signal; minutes long"]
+#[ignore = "shows the harm without the guard's deadlines"]
+fn red_two_members_write_when_nobody_minds_the_deadlines() {
+    seen_red("no-deadlines", &[Member::kill_agent, Member::freeze_agent]);
+}
+
+#[test]
+#[ignore = "shows the harm without the parent-death signal"]
 fn red_two_members_write_when_postgresql_outlives_its_guard() {
-    let Some(spec) = common::spec().and_then(|s| s.weakened("no-parent-death-signal")) else { return };
-    let outcome = kill_tree(&spec.start());
-    assert!(
-        outcome.overlap > Duration::ZERO,
-        "the fault must do harm without its protection, or the test proves nothing"
-    );
+    seen_red("no-parent-death-signal", &[Member::kill_agent_tree]);
 }
 
 /// The unit that we ship says `KillMode=process`: a service manager that stops or restarts the agent leaves its guard, so that

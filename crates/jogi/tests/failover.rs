@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Herd, HerdSpec, START_WITHIN};
+use jogi_testkit::herd::{BASE, CHANGE_WITHIN, Herd, HerdSpec, Member, START_WITHIN};
 use jogi_testkit::{process, wait};
 use serde_json::json;
 
@@ -134,25 +134,18 @@ fn the_primary_goes_on_when_all_replicas_die() {
 }
 
 /// All who have data are down when a member without any starts: it waits. (Elsewhere initdb ran beside a healthy standby.)
-/// Returns whether the empty member made data of its own.
-fn empty_member_alone(spec: HerdSpec) -> bool {
+#[test]
+fn an_empty_member_never_makes_a_second_cluster() {
+    let Some(spec) = common::spec() else { return };
     let herd = spec.build();
     let (first, second, empty) = (herd.member("n1"), herd.member("n2"), herd.member("n3"));
-    first.start_agent();
-    wait::until("a leader", START_WITHIN, || first.is_primary());
-    second.start_agent();
-    wait::until("a replica", START_WITHIN, || second.is_replica());
+    two_with_precious_data(&herd);
     let identity = herd.key("initialize");
-    first.sql("CREATE TABLE precious AS SELECT 1 AS x");
-    herd.wait_replayed(first);
     first.crash();
     second.crash();
     wait::until("no leader", herd.ttl() + CHANGE_WITHIN, || herd.lock_holder().is_none());
     empty.start_agent();
-    let long = herd.ttl() + Duration::from_secs(5);
-    if wait::poll(long, || empty.data_dir().join("PG_VERSION").exists().then_some(())).is_some() {
-        return true;
-    }
+    wait::stays("it waits", herd.ttl() + Duration::from_secs(5), || !has_data(empty));
     assert_eq!(herd.key("initialize"), identity);
     for member in [first, second] {
         member.power_on();
@@ -161,18 +154,59 @@ fn empty_member_alone(spec: HerdSpec) -> bool {
     herd.wait_healthy();
     assert_eq!(herd.key("initialize"), identity);
     assert_eq!(empty.sql_text("SELECT x FROM precious"), "1");
-    false
+}
+
+fn two_with_precious_data(herd: &Herd) {
+    let (first, second) = (herd.member("n1"), herd.member("n2"));
+    first.start_agent();
+    wait::until("a leader", START_WITHIN, || first.is_primary());
+    second.start_agent();
+    wait::until("a replica", START_WITHIN, || second.is_replica());
+    first.sql("CREATE TABLE precious AS SELECT 1 AS x");
+    herd.wait_replayed(first);
+}
+
+fn has_data(member: &Member) -> bool {
+    member.data_dir().join("PG_VERSION").exists()
+}
+
+/// The primary's host is down, a standby that may not lead is well, and somebody has deleted the cluster's identity from
+/// the store. Returns whether a member without data took that for an invitation.
+fn identity_lost_from_the_store(herd: &Herd) -> bool {
+    let (first, empty) = (herd.member("n1"), herd.member("n3"));
+    two_with_precious_data(herd);
+    first.crash();
+    wait::until("no leader", herd.ttl() + CHANGE_WITHIN, || herd.lock_holder().is_none());
+    herd.store().delete(&format!("{BASE}initialize"));
+    empty.start_agent();
+    wait::poll(herd.ttl() + Duration::from_secs(5), || has_data(empty).then_some(())).is_some()
+}
+
+fn one_may_not_lead(spec: HerdSpec) -> HerdSpec {
+    spec.member_config("n2", json!({"tags": {"nofailover": true}}))
 }
 
 #[test]
-fn an_empty_member_never_makes_a_second_cluster() {
+fn a_lost_identity_is_no_invitation_while_a_member_has_data() {
     let Some(spec) = common::spec() else { return };
-    assert!(!empty_member_alone(spec), "initdb ran though the cluster exists");
+    if !spec.promises("no initdb while any member shows data") {
+        return;
+    }
+    let herd = one_may_not_lead(spec).build();
+    let first = herd.member("n1");
+    assert!(!identity_lost_from_the_store(&herd), "initdb ran beside a healthy standby");
+    let identity = first.system_identifier();
+    first.power_on();
+    first.start_agent();
+    herd.wait_healthy();
+    assert_eq!(herd.key("initialize"), Some(identity), "its owner publishes it again");
+    assert_eq!(herd.member("n3").sql_text("SELECT x FROM precious"), "1");
 }
 
 #[test]
-#[ignore = "shows the harm when an identity in the store is no hindrance; minutes long"]
-fn red_it_does_when_an_identity_is_no_hindrance() {
+#[ignore = "shows the harm when data elsewhere are no hindrance to initdb"]
+fn red_a_lost_identity_is_an_invitation_when_data_elsewhere_do_not_matter() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("initdb-again")) else { return };
-    assert!(empty_member_alone(spec), "the fault must do harm without its protection, or the test proves nothing");
+    let herd = one_may_not_lead(spec).build();
+    assert!(identity_lost_from_the_store(&herd), "no harm was done without the protection");
 }

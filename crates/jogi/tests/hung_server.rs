@@ -66,7 +66,7 @@ fn a_slow_primary_is_left_alone() {
 }
 
 #[test]
-#[ignore = "shows the harm when nobody looks for a hang; minutes long"]
+#[ignore = "shows the harm when nobody looks for a hang"]
 fn red_a_hung_primary_stays_the_leader_when_nobody_looks() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("ignore-hung")) else { return };
     let herd = spec.start();
