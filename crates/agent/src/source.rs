@@ -9,6 +9,8 @@ use jogi_config::{ConfigError, Loaded, Local};
 #[derive(Clone, Debug)]
 pub struct Source {
     path: Option<PathBuf>,
+    /// Named on the command line, and not there.
+    missing: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
@@ -16,6 +18,11 @@ pub struct Source {
 pub enum SourceError {
     #[error("cannot read the configuration {}: {cause}", path.display())]
     Read { path: PathBuf, cause: std::io::Error },
+    #[error(
+        "cannot read the configuration {}: No such file or directory, and the PATRONI_* variables alone are none: {cause}",
+        path.display()
+    )]
+    Missing { path: PathBuf, cause: ConfigError },
     #[error("{0}")]
     Config(#[from] ConfigError),
 }
@@ -27,7 +34,11 @@ impl Source {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Source { path: path.filter(|path| path.exists()), environment: std::env::vars_os().filter_map(text).collect() }
+        let (path, missing) = match path {
+            Some(path) if !path.exists() => (None, Some(path)),
+            other => (other, None),
+        };
+        Source { path, missing, environment: std::env::vars_os().filter_map(text).collect() }
     }
 
     pub fn environment(&self) -> &BTreeMap<String, String> {
@@ -44,7 +55,15 @@ impl Source {
                 files.push((file.display().to_string(), text));
             }
         }
-        Ok(Local::load(&files, &self.environment)?)
+        match (Local::load(&files, &self.environment), &self.missing) {
+            (loaded, None) => Ok(loaded?),
+            (Err(cause), Some(path)) => Err(SourceError::Missing { path: path.clone(), cause }),
+            (Ok(mut loaded), Some(path)) => {
+                let text = format!("{} does not exist: the PATRONI_* variables are the configuration", path.display());
+                loaded.warnings.push(text);
+                Ok(loaded)
+            }
+        }
     }
 }
 

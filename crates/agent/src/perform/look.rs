@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jogi_core::Timeline;
 use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process, Server};
-use jogi_core::ha::{Failure, Outcome, Upstream, Yield};
+use jogi_core::ha::{Event, Failure, GuardNews, Outcome, Upstream, Yield};
 use jogi_net::boot_now;
 use jogi_pg::connect::Purpose;
 use jogi_pg::guard::StartAs;
@@ -14,7 +14,7 @@ use jogi_pg::look::{Known, Looker};
 use jogi_pg::{files, replication, wal};
 use tokio::sync::Mutex as Turn;
 
-use super::{Shared, blocking};
+use super::{Ended, Shared, blocking};
 
 /// The looker and what it is told.
 pub(super) struct Look {
@@ -48,7 +48,7 @@ impl Look {
 }
 
 impl Shared {
-    pub(super) async fn look(&self, instance: &Instance, limit: Duration) -> Outcome {
+    pub(super) async fn look(&self, instance: &Instance, limit: Duration) -> Ended {
         let mut looker = self.look.looker.lock().await;
         let child = self.guard.child();
         let known = {
@@ -65,8 +65,8 @@ impl Shared {
         if server.row.is_some() && std::mem::take(&mut self.look.notes().backup_due) {
             save_backups(instance).await;
         }
-        self.take_charge(&server).await;
-        Ok(Yield::Looked(Box::new(server)))
+        let before = self.take_charge(&server).await;
+        Ended { before, outcome: Ok(Yield::Looked(Box::new(server))) }
     }
 
     /// A postmaster that has just been started has not written its postmaster.pid yet. Its parent knows that it lives.
@@ -81,19 +81,25 @@ impl Shared {
 
     /// A postmaster that the guard does not know is put into its charge, as what it was seen to be. One that does not
     /// answer too: it may wake up and write.
-    async fn take_charge(&self, server: &Server) {
-        let Process::Running { pid, .. } = server.process else { return };
+    async fn take_charge(&self, server: &Server) -> Option<Event> {
+        let Process::Running { pid, .. } = server.process else { return None };
         if self.guard.child().pid == Some(pid) {
-            return;
+            return None;
         }
-        let Ok(client) = self.guard.client().await else { return };
+        let client = self.guard.client().await.ok()?;
         if self.guard.child().pid == Some(pid) {
-            return;
+            return None;
         }
         let role = if is_standby(server) { StartAs::Standby } else { StartAs::Unleased };
         match self.guard.adopt(&client, pid, role).await {
-            Ok(()) => tracing::info!("the guard has taken charge of the running postmaster (pid {pid})"),
-            Err(error) => tracing::warn!("the running postmaster (pid {pid}) stays without a guard: {error}"),
+            Ok(()) => {
+                tracing::info!("the guard has taken charge of the running postmaster (pid {pid})");
+                Some(Event::Guard(GuardNews::Adopted(true)))
+            }
+            Err(error) => {
+                tracing::warn!("the running postmaster (pid {pid}) stays without a guard: {error}");
+                None
+            }
         }
     }
 

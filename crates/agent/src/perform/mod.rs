@@ -118,7 +118,7 @@ impl Performer {
             Act::Load => shared.load(limit).await,
             Act::Write(write) => shared.write(&write, limit).await.into(),
 
-            Act::Look => shared.look(&instance, limit).await.into(),
+            Act::Look => shared.look(&instance, limit).await,
             Act::Compare { upstream } => unless(&mut cancel, shared.compare(&instance, &upstream, limit)).await.into(),
             Act::FindEndOfWal => look::end_of_wal(&instance, limit).await.into(),
             Act::ReadHistory { timeline } => look::history(&instance, timeline, limit).await.into(),
@@ -139,7 +139,7 @@ impl Performer {
             Act::Fence { kill } => shared.fence(&instance, kill, limit).await.into(),
             Act::Promote { generation } => shared.promote(generation, limit).await.into(),
             Act::ReserveTimelines { above, up_to } => files::reserve_timelines(&instance, above, up_to).await.into(),
-            Act::Arm { armed } => shared.arm(&instance, armed, limit).await.into(),
+            Act::Arm { armed } => shared.arm(&instance, armed, limit).await,
 
             Act::Initdb => programs::initdb(&instance, limit, &mut cancel).await.into(),
             Act::Clone { source, basebackup_only } => {

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use jogi_core::Tick;
-use jogi_core::ha::{Failure, Generation, LaunchAs, Outcome, Setup, Stop, Yield};
+use jogi_core::ha::{Event, Failure, Generation, GuardNews, LaunchAs, Outcome, Setup, Stop, Yield};
 use jogi_net::boot_now;
 use jogi_pg::fence::{self, Remains};
-use jogi_pg::guard::{self, CommandError, Event, Start, StartAs};
+use jogi_pg::guard::{self, CommandError, Start, StartAs};
 use jogi_pg::instance::Instance;
 use jogi_pg::postmaster::{self, Signal};
 use jogi_pg::process::start_spec;
@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::guard::Child;
-use super::{Shared, blocking, set_up};
+use super::{Ended, Shared, blocking, set_up};
 
 /// While a promotion is waited for, how often the guard is asked whether it has missed to tell.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -121,7 +121,14 @@ impl Shared {
     }
 
     /// Whether the guard has to end this server when the lease runs out.
-    pub(super) async fn arm(&self, instance: &Instance, armed: Option<Generation>, limit: Duration) -> Outcome {
+    pub(super) async fn arm(&self, instance: &Instance, armed: Option<Generation>, limit: Duration) -> Ended {
+        let adopted_before = self.guard.child().adopted;
+        let outcome = self.set_arms(instance, armed, limit).await;
+        let adopted = self.guard.child().adopted && !adopted_before;
+        Ended { before: adopted.then_some(Event::Guard(GuardNews::Adopted(true))), outcome }
+    }
+
+    async fn set_arms(&self, instance: &Instance, armed: Option<Generation>, limit: Duration) -> Outcome {
         let client = self.synced_guard().await?;
         match armed {
             Some(generation) => {
@@ -133,9 +140,7 @@ impl Shared {
         }
         Ok(Yield::Done)
     }
-}
 
-impl Shared {
     /// A running server that no look has shown to the guard yet is put into its charge before it is armed.
     async fn in_charge(
         &self,
@@ -156,7 +161,7 @@ impl Shared {
 /// Waits for the guard's word on a promotion, asking when it has been silent for long.
 async fn promoted(
     client: &guard::Client,
-    mut events: broadcast::Receiver<Event>,
+    mut events: broadcast::Receiver<guard::Event>,
     generation: Generation,
     until: Tick,
 ) -> Outcome {
@@ -166,19 +171,19 @@ async fn promoted(
             return Err(Failure::Failed("recovery has not ended; the server's log says why".into()));
         }
         match tokio::time::timeout(left.min(ASK_AGAIN), events.recv()).await {
-            Ok(Ok(Event::Promoted { generation: under })) if under == generation.0 => return Ok(Yield::Done),
-            Ok(Ok(Event::PromoteFailed { errno })) => {
+            Ok(Ok(guard::Event::Promoted { generation: under })) if under == generation.0 => return Ok(Yield::Done),
+            Ok(Ok(guard::Event::PromoteFailed { errno })) => {
                 let cause = std::io::Error::from_raw_os_error(errno);
                 return Err(Failure::Failed(format!("the promotion could not be asked for: {cause}")));
             }
-            Ok(Ok(Event::Exited(exit))) => {
+            Ok(Ok(guard::Event::Exited(exit))) => {
                 let text = crate::gather::guard::how_it_ended(exit.how);
                 return Err(Failure::Failed(format!("the postmaster ended while it was promoted: {text}")));
             }
-            Ok(Ok(Event::Died | Event::Lost { .. }) | Err(RecvError::Closed)) => {
+            Ok(Ok(guard::Event::Died | guard::Event::Lost { .. }) | Err(RecvError::Closed)) => {
                 return Err(Failure::Failed("the guard was lost during the promotion".into()));
             }
-            Ok(Ok(Event::Promoted { .. } | Event::Fenced | Event::Acted { .. })) => {}
+            Ok(Ok(guard::Event::Promoted { .. } | guard::Event::Fenced | guard::Event::Acted { .. })) => {}
             Ok(Err(RecvError::Lagged(_))) | Err(_) => {
                 let status = client.status(ANSWER.min(left)).await.map_err(refused)?;
                 if !status.promoting && status.role == Some(StartAs::Primary { generation: generation.0 }) {

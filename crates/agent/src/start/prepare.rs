@@ -11,6 +11,7 @@ use jogi_pg::binaries::{Binaries, BinariesError};
 use jogi_pg::files;
 use jogi_pg::instance::Instance;
 use jogi_pg::rundir::{RunDir, RunDirError};
+use rustix::fs::{Access, AtFlags, CWD};
 use serde_json::Value;
 
 use crate::local::VERSION;
@@ -135,9 +136,13 @@ fn usable(data_dir: &Path) -> Result<(), Refusal> {
 /// A data directory that is still to be made needs a place for it and for the run directory beside it.
 fn with_parent(data_dir: &Path) -> Result<(), Refusal> {
     let Some(parent) = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
-    std::fs::create_dir_all(parent).map_err(|error| Refusal::DataDir {
+    let made = std::fs::create_dir_all(parent).and_then(|()| {
+        let needed = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(CWD, parent, needed, AtFlags::EACCESS).map_err(Into::into)
+    });
+    made.map_err(|error| Refusal::DataDir {
         path: data_dir.to_owned(),
-        cause: format!("its parent {} cannot be made: {error}", parent.display()),
+        cause: format!("it does not exist, and nothing can be made in {}: {error}", parent.display()),
         remedy: "make the parent directory and give it to the user that runs the agent",
     })
 }
