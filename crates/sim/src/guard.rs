@@ -19,9 +19,8 @@ use crate::world::{Happening, Host, World};
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     pub alive: bool,
-    /// The lease as the keeper last published it; outlives agent and guard.
+    /// The lease as the keeper last published it; outlives the agent, and goes with the guard.
     pub page: Option<Page>,
-    /// On the page as well: a new guard finds it as the old one left it.
     pub armed: bool,
     custody: Custody,
     killing: bool,
@@ -128,11 +127,12 @@ impl World {
 
     /// A guard runs on this host from now on; it takes an already running postmaster under its eyes.
     pub fn start_guard(&mut self, host: HostId) {
-        let Host { guard, pg, .. } = &mut self.hosts[host];
+        let Host { guard, pg, agent, .. } = &mut self.hosts[host];
         if guard.alive {
             return;
         }
         guard.alive = true;
+        guard.page = agent.as_ref().and_then(|a| a.keeper.page().cloned());
         if let Some(running) = pg.running.as_mut() {
             running.adopted = true;
             let server = match running.phase {
@@ -158,6 +158,8 @@ impl World {
             return;
         }
         guard.alive = false;
+        guard.armed = false;
+        guard.page = None;
         guard.server_is(Server::None);
         let dies = *weakness != Some(Weakness::Known(Known::NoParentDeathSignal));
         if dies && pg.running.as_ref().is_some_and(|r| !r.adopted) {

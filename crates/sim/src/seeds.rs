@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::invariants::liveness::{is_healthy, why_not};
 use crate::invariants::lost_rows::lost;
 use crate::net::{HostId, Node};
-use crate::postgres::StuckBackend;
+use crate::postgres::{Hang, StuckBackend};
 use crate::rng::Rng;
 use crate::store::Health;
 use crate::trace::Level;
@@ -215,7 +215,8 @@ fn chaotically(world: &mut World, rng: &mut Rng) -> Option<String> {
     while world.now < until && !world.checks.failed() {
         let fault = anything(world, rng);
         if let Some(undo) = undo_of(&fault) {
-            world.schedule(rng.millis(100, 40_000), Happening::Fault(undo));
+            let longest = if matches!(fault, Fault::StickBackend(..)) { 150_000 } else { 40_000 };
+            world.schedule(rng.millis(100, longest), Happening::Fault(undo));
         }
         world.inflict(fault);
         world.run_for(rng.millis(100, 12_000));
@@ -252,6 +253,8 @@ fn anything(world: &World, rng: &mut Rng) -> Fault {
         16 | 17 => Fault::KillAgent(host),
         18 | 19 => Fault::FreezeAgent(host),
         20 => Fault::StallCore(host),
+        // A stopped server whose guard is killed is the one gap there is: the signal waits for the server to go on.
+        21 | 22 if world.hosts[host].pg.hang() != Hang::No => Fault::StoreChangesLeader,
         21 => Fault::KillTree(host),
         22 => Fault::KillGuard(host),
         23 => Fault::StoreDown,

@@ -17,11 +17,11 @@ pub enum Kind {
     Origin,
     /// A client's commit.
     Commit,
-    /// A checkpoint of a running server.
+    /// A checkpoint of a running server, or at the end of crash recovery.
     Checkpoint,
     /// The last record of a clean shutdown.
     ShutdownCheckpoint,
-    /// The first record after a promotion or a crash recovery.
+    /// The first record after a promotion; no checkpoint.
     EndOfRecovery,
 }
 
@@ -124,6 +124,14 @@ impl Wal {
     /// The last record of the log that ends at `lsn` or before.
     pub fn up_to(&self, tip: RecordId, lsn: Lsn) -> Option<RecordId> {
         self.back_from(tip).find(|id| self.end(*id) <= lsn)
+    }
+
+    /// The last checkpoint of the log that ends in `tip`.
+    pub fn last_checkpoint(&self, tip: RecordId) -> Option<RecordId> {
+        self.back_from(tip).find(|id| match self.get(*id).kind {
+            Kind::Origin | Kind::Checkpoint | Kind::ShutdownCheckpoint => true,
+            Kind::Commit | Kind::EndOfRecovery => false,
+        })
     }
 
     /// The ancestry of the timeline of `tip`, as history files tell it.

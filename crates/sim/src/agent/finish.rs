@@ -31,7 +31,13 @@ impl World {
     /// `None`: the agent has ended.
     fn carry_out(&mut self, host: HostId, act: Act) -> Option<Outcome> {
         Some(match act {
-            Act::Look => Ok(Yield::Looked(Box::new(self.observe(host)))),
+            Act::Look => {
+                // A running server without a guard is put into the charge of a new one.
+                if self.hosts[host].pg.running.is_some() {
+                    self.start_guard(host);
+                }
+                Ok(Yield::Looked(Box::new(self.observe(host))))
+            }
             Act::Compare { upstream } => self.compare(host, &upstream),
             Act::FindEndOfWal => self.end_of_wal(host),
             Act::ReadHistory { timeline } => self.read_history(host, timeline),
@@ -504,6 +510,7 @@ fn write_files(data: &mut Data, setup: &Setup) {
     match &setup.mode {
         Mode::Primary => data.standby_signal = false,
         Mode::Standby { upstream } => {
+            data.forget_reserved();
             data.standby_signal = true;
             data.upstream = upstream.as_ref().and_then(|u| u.member.clone());
             data.slot = upstream.as_ref().and_then(|u| u.slot.clone());

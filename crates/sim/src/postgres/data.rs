@@ -111,6 +111,11 @@ impl Data {
         }
     }
 
+    /// Takes back what [`reserve`](Self::reserve) has put there.
+    pub fn forget_reserved(&mut self) {
+        self.histories.retain(|_, history| !history.0.is_empty());
+    }
+
     /// What `pg_controldata` and a look at the files show.
     pub fn control(&self, wal: &Wal) -> Control {
         let checkpoint = wal.get(self.checkpoint);

@@ -297,7 +297,7 @@ impl Postgres {
             Plan::CrashRecovery => {
                 if let Some(data) = self.data_mut() {
                     let timeline = wal.timeline(data.tip);
-                    data.write_checkpoint(wal, Kind::EndOfRecovery, timeline);
+                    data.write_checkpoint(wal, Kind::Checkpoint, timeline);
                     data.backup_label = false;
                 }
                 self.opened()
@@ -480,6 +480,8 @@ impl Postgres {
             data.min_recovery = Lsn::INVALID;
             data.min_recovery_timeline = jogi_core::Timeline(0);
         } else if data.state == ControlState::InArchiveRecovery {
+            // A restartpoint at the last checkpoint that was replayed.
+            data.checkpoint = wal.last_checkpoint(data.tip).unwrap_or(data.checkpoint);
             data.state = ControlState::ShutDownInRecovery;
             data.min_recovery = data.min_recovery.max(wal.end(data.tip));
             data.min_recovery_timeline = data.min_recovery_timeline.max(wal.timeline(data.tip));

@@ -89,7 +89,7 @@ fn control_states_through_a_life() {
     pg.power_off();
     assert_eq!(state(&pg), ControlState::InProduction);
     bench.start(&mut pg);
-    assert_eq!(bench.wal.get(tip(&pg)).kind, Kind::EndOfRecovery, "crash recovery ends with a checkpoint");
+    assert_eq!(bench.wal.get(tip(&pg)).kind, Kind::Checkpoint, "crash recovery ends with a checkpoint");
     assert_eq!(bench.wal.timeline(tip(&pg)), Timeline(1), "on the same timeline");
 
     let mut standby = bench.standby_of(&pg);

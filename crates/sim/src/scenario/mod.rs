@@ -51,7 +51,7 @@ impl Scenario {
             name: name.to_owned(),
             script: script.join("\n"),
             commands,
-            transcript: transcript.map(str::to_owned).collect(),
+            transcript: transcript.map(str::to_owned).skip_while(String::is_empty).collect(),
         })
     }
 
