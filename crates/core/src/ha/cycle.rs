@@ -43,10 +43,6 @@ impl Ha {
         if let Some(decision) = self.identity() {
             return decision;
         }
-        if self.lock().is_some() && self.may_write() {
-            // Whatever the server answers: it may wake up.
-            self.arm();
-        }
         match server.process {
             Process::Stopped | Process::Leftovers => self.stopped(),
             Process::Running { accepting: Accepting::Yes, .. } if server.row.is_some() => {
@@ -316,8 +312,9 @@ impl Ha {
 
     pub(super) fn closing_steps(&self, orderly: bool) -> Vec<Step> {
         let stop = if orderly {
-            // The guard bounds it: at `hard` nothing is left.
-            Step::Stop(Stop::Fast, self.settings.ttl)
+            // The guard bounds it, and so do we: at `hard` nothing is left.
+            let end = self.lease.lock.as_ref().map_or(self.now.boot, |lock| lock.valid_until);
+            Step::Stop(Stop::Fast, end.since(self.now.boot))
         } else {
             Step::Stop(Stop::Immediate, Duration::from_millis(500))
         };

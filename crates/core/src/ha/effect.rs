@@ -29,6 +29,8 @@ pub enum Lane {
     Server,
     /// Signals to the postmaster and the killing of what is left: never waits for the server's lane.
     Fence,
+    /// What the guard is told to hold: it waits for no work on the server.
+    Arm,
     /// The leader key, through the lease keeper.
     Lock,
     /// Looks at our own server.

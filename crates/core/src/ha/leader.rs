@@ -42,7 +42,6 @@ impl Ha {
             return self.promote("this member holds the leader lock");
         }
         self.role = Role::Primary;
-        self.arm();
         let state = format!("no action. I am ({}), the leader with the lock", self.me());
         Decision::new(state, "this member holds the leader lock and is the primary")
     }
@@ -61,11 +60,18 @@ impl Ha {
         self.issue(Lane::Lock, act, self.settings.ttl.min(SHORT), Purpose::ReleaseStale);
     }
 
+    /// Whatever is being done and whatever the server answers: it may wake up.
+    pub(super) fn keep_armed(&mut self) {
+        if self.lock().is_some() && self.may_write() && !self.promoting() {
+            self.arm();
+        }
+    }
+
     /// The guard must hold a deadline for the lock under which the server is writable; in pause it must not.
-    pub(super) fn arm(&mut self) {
+    fn arm(&mut self) {
         let wanted = if self.paused() { None } else { self.lock().map(|l| l.generation) };
         if self.armed != wanted {
-            self.issue(Lane::Server, Act::Arm { armed: wanted }, SHORT, Purpose::Arm(wanted));
+            self.issue(Lane::Arm, Act::Arm { armed: wanted }, SHORT, Purpose::Arm(wanted));
         }
     }
 

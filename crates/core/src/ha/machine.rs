@@ -740,6 +740,7 @@ impl Ha {
             self.load();
         }
         self.progress();
+        self.keep_armed();
         self.background();
         self.expire_requests();
     }
@@ -771,7 +772,7 @@ impl Ha {
         for id in late {
             let Some(flight) = self.inflight.remove(&id) else { continue };
             let question = match flight.lane {
-                Lane::Server | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Callback(_) => false,
+                Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Callback(_) => false,
                 Lane::Lock
                 | Lane::Look
                 | Lane::Store

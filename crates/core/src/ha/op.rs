@@ -476,7 +476,7 @@ impl Ha {
         }
         let Some(mut doing) = op.doing.take() else { return Stand::Over };
         let stand = match &doing.step {
-            Step::Stop(..) => self.stop_stands(&mut doing),
+            Step::Stop(..) => self.stop_stands(&mut doing, op.kind),
             Step::Accept(_) => self.accept_stands(&doing),
             Step::Heir { required, .. } => self.heir_stands(&doing, *required),
             _ => match doing.outcome.take() {
@@ -561,8 +561,9 @@ impl Ha {
         }
     }
 
-    /// A stop is over when the postmaster is gone. An impatient one is escalated: immediate, then SIGKILL.
-    fn stop_stands(&mut self, doing: &mut Doing) -> Stand {
+    /// A stop is over when the postmaster is gone. An impatient one is escalated: immediate, then SIGKILL; a close
+    /// goes to SIGKILL at once.
+    fn stop_stands(&mut self, doing: &mut Doing, kind: Kind) -> Stand {
         if !self.is_running() {
             self.timers.clear(Timer::Step);
             return Stand::Over;
@@ -575,9 +576,11 @@ impl Ha {
         if late {
             doing.escalated += 1;
             doing.until = Some(self.now.boot + IMMEDIATE_STOP);
-            let act = match doing.escalated {
-                1 => Act::Signal { stop: Stop::Immediate },
-                _ => Act::Fence { kill: true },
+            let act = match (doing.escalated, kind) {
+                // What must not be writable has had its time.
+                (_, Kind::Close) => Act::Fence { kill: true },
+                (1, _) => Act::Signal { stop: Stop::Immediate },
+                (_, _) => Act::Fence { kill: true },
             };
             doing.effect = self.issue(Lane::Fence, act, FENCE, Purpose::Op);
         }
