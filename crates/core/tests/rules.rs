@@ -48,6 +48,7 @@ fn a_member_that_finds_traces_of_a_cluster_makes_no_new_one() {
     for (what, keys) in [
         ("initialize", vec![("initialize", "")]),
         ("history", vec![("history", "[]")]),
+        ("status", vec![("status", r#"{"optime":7}"#)]),
         ("a member with data", vec![("members/b", r#"{"state":"stopped","role":"replica","timeline":3}"#)]),
     ] {
         let mut b = Bench::begin(Found::default());

@@ -84,9 +84,12 @@ impl Ha {
         // An identity that was lost from the store may live on in a member's data (fault-scenarios F8).
         let has_data = |m: &&Member| m.data.xlog_location().is_some() || m.data.timeline().is_some();
         let owner = cluster.members.values().filter(|m| m.name != *self.me()).find(has_data).map(|m| m.name.clone());
-        let traces = cluster.history.is_some() || owner.is_some();
+        // Only a leader writes these; a bootstrap that failed leaves at most `config`.
+        let led = cluster.history.is_some() || cluster.status.optime.is_valid() || cluster.sync.revision.is_some();
+        let traces = led || owner.is_some();
         if traces && !self.weaken.has(Weakness::InitdbAgain) {
-            let owner = owner.map_or_else(|| "the store's history".to_owned(), |n| format!("member {n}"));
+            let owner =
+                owner.map_or_else(|| "what its leaders left in the store".to_owned(), |n| format!("member {n}"));
             let because = format!("{owner} shows that the cluster has existed; no new one is made");
             return Decision::new("no action", because).waiting("the member that has the data");
         }
