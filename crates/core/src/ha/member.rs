@@ -41,6 +41,12 @@ impl Ha {
         }
     }
 
+    /// The member key as a member leaves it: it stays until its session ends (dcs-layout 2.6).
+    pub(super) fn last_member_write(&self) -> Option<Write> {
+        let session = self.lease.session.as_ref()?;
+        Some(Write::put(Key::Member(self.me().clone()), data(self).to_text()).on_session(session))
+    }
+
     /// Writes the member key when its content, or the session it lives on, has changed. Positions alone are
     /// written with the routine look only.
     pub(super) fn publish_member(&mut self) {

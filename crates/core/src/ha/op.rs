@@ -352,7 +352,16 @@ impl Ha {
                 return;
             }
             Step::Release => (Lane::Lock, Act::Release { status: self.last_status() }, self.settings.ttl),
-            Step::Member => return self.publish_member(),
+            Step::Member => {
+                self.phase = Phase::AsSeen;
+                match self.last_member_write() {
+                    Some(write) => (Lane::Member, Act::Write(write), SHORT),
+                    None => {
+                        doing.outcome = Some(Ok(Yield::Done));
+                        return;
+                    }
+                }
+            }
             Step::Role(role) => {
                 self.role = role;
                 return;
@@ -500,7 +509,10 @@ impl Ha {
                 self.looked_for_op(outcome);
                 Stand::Over
             }
-            (Step::Checkpoint | Step::ArchivePending | Step::Script(Script::BeforeStop), Err(failure)) => {
+            (
+                Step::Checkpoint | Step::ArchivePending | Step::Script(Script::BeforeStop) | Step::Member,
+                Err(failure),
+            ) => {
                 self.note(NoteLevel::Warning, format!("{} failed: {failure}; going on", step.waits_for()));
                 Stand::Over
             }
@@ -826,9 +838,7 @@ impl Step {
     /// Whether the step is carried out by an effect (and not by waiting or by the core itself).
     fn is_effect(&self, needs: Needs) -> bool {
         match self {
-            Step::Heir { .. } | Step::Accept(_) | Step::Member | Step::Role(_) | Step::Callback(_) | Step::Exit(..) => {
-                false
-            }
+            Step::Heir { .. } | Step::Accept(_) | Step::Role(_) | Step::Callback(_) | Step::Exit(..) => false,
             Step::Apply => needs == Needs::Reload,
             Step::Script(_)
             | Step::Checkpoint
@@ -837,6 +847,7 @@ impl Step {
             | Step::Look
             | Step::EndOfWal
             | Step::Release
+            | Step::Member
             | Step::Configure(_)
             | Step::Launch(_)
             | Step::Reserve { .. }
