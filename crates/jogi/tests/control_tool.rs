@@ -21,9 +21,9 @@ fn the_control_tool_prints_what_scripts_expect() {
 fn lists_in_every_format(herd: &Herd) {
     let identity = herd.key("initialize").expect("an identity");
     let positions = || herd.ctl_ok(&["list", "herd", "-f", "json"]).json();
+    let settled = |m: &Value| m["State"] == "streaming" && m["Replay Lag"] == 0;
     wait::until("positions of all", CHANGE_WITHIN, || {
-        let list = positions();
-        list.as_array().is_some_and(|l| l.iter().filter(|m| m["Replay Lag"] == 0).count() == 2)
+        positions().as_array().is_some_and(|l| l.iter().filter(|m| settled(m)).count() == 2)
     });
     let list = positions();
     assert_eq!(

@@ -170,13 +170,14 @@ fn has_data(member: &Member) -> bool {
     member.data_dir().join("PG_VERSION").exists()
 }
 
-/// The primary's host is down, a standby that may not lead is well, and somebody has deleted the cluster's identity from
-/// the store. Returns whether a member without data took that for an invitation.
+/// The primary's host is down, a standby that may not lead is well though its agent stands still, and somebody has deleted
+/// the cluster's identity from the store. Returns whether a member without data took that for an invitation.
 fn identity_lost_from_the_store(herd: &Herd) -> bool {
     let (first, empty) = (herd.member("n1"), herd.member("n3"));
     two_with_precious_data(herd);
     first.crash();
     wait::until("no leader", herd.ttl() + CHANGE_WITHIN, || herd.lock_holder().is_none());
+    herd.member("n2").freeze_agent();
     herd.store().delete(&format!("{BASE}initialize"));
     empty.start_agent();
     wait::poll(herd.ttl() + Duration::from_secs(5), || has_data(empty).then_some(())).is_some()
@@ -196,6 +197,7 @@ fn a_lost_identity_is_no_invitation_while_a_member_has_data() {
     let first = herd.member("n1");
     assert!(!identity_lost_from_the_store(&herd), "initdb ran beside a healthy standby");
     let identity = first.system_identifier();
+    herd.member("n2").thaw_agent();
     first.power_on();
     first.start_agent();
     herd.wait_healthy();
