@@ -99,6 +99,8 @@ pub enum Step {
     ClientsGone,
     CheckpointWritten,
     DrainTimeout,
+    /// Every backend has been told to end at once.
+    QuickDie,
     /// The processes have ended.
     Gone,
     OrphansGone,
@@ -276,6 +278,7 @@ impl Postgres {
             Step::Promoted => self.promoted(wal),
             Step::ClientsGone => self.clients_gone(rng),
             Step::CheckpointWritten => self.checkpoint_written(wal),
+            Step::QuickDie => self.quick_died(),
             Step::DrainTimeout => self.exit("exited with code 0"),
             Step::Gone if self.stuck_backend == Some(StuckBackend::Uninterruptible) => {
                 self.later(Duration::from_millis(100), Step::Gone);
@@ -498,19 +501,29 @@ impl Postgres {
         }
     }
 
-    /// SIGQUIT: immediate shutdown.
+    /// SIGQUIT: immediate shutdown. The postmaster takes no connections any more and tells every backend to end where
+    /// it is; one that does not hear it now ends before it does anything else.
     pub fn immediate(&mut self, rng: &mut Rng) {
         let Some(running) = self.running.as_mut() else { return };
         if running.hang != Hang::No {
             running.pending = Some(Signal::Immediate);
             return;
         }
-        // The postmaster itself follows an immediate shutdown with SIGKILL after five seconds.
-        let wait = match self.stuck_backend {
-            None => rng.millis(5, 40),
-            Some(_) => Duration::from_secs(5),
-        };
-        self.later(wait, Step::Gone);
+        let writable = matches!(running.phase, Phase::Primary | Phase::ClosingClients { writable: true });
+        running.phase = Phase::ClosingClients { writable };
+        self.due.clear();
+        self.run += 1;
+        self.later(rng.millis(5, 40), Step::QuickDie);
+    }
+
+    fn quick_died(&mut self) -> Vec<News> {
+        if self.stuck_backend.is_none() {
+            return self.exit("exited with code 0");
+        }
+        // The postmaster follows with SIGKILL after five seconds.
+        self.set_phase(Phase::ClosingClients { writable: false });
+        self.later(Duration::from_secs(5), Step::Gone);
+        vec![News::Changed]
     }
 
     /// SIGKILL to the postmaster alone.
