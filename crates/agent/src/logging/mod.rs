@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    fn settings(level: &str, loggers: &[(&str, &str)]) -> Log {
+    pub(super) fn settings(level: &str, loggers: &[(&str, &str)]) -> Log {
         Log {
             kind: LogType::Plain,
             level: level.into(),

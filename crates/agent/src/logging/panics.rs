@@ -72,3 +72,53 @@ impl<F: Future> Future for Vital<F> {
         polled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Output};
+
+    use super::super::tests::settings;
+    use super::*;
+
+    const INNER: &str = "JOGI_TEST_PANIC";
+
+    /// Runs the named test of this file again, as a process of its own that may end.
+    fn as_a_process(test: &str) -> Output {
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        let name = format!("logging::panics::tests::{test}");
+        command.args(["--exact", &name, "--nocapture"]).env(INNER, "1");
+        command.output().expect("it runs")
+    }
+
+    fn begin() -> tokio::runtime::Runtime {
+        install();
+        Logging::start(&settings("INFO", &[])).expect("a log");
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    #[test]
+    fn a_panic_in_the_loop_ends_the_process() {
+        if std::env::var_os(INNER).is_some() {
+            begin().block_on(Vital::new(async { panic!("the loop is broken") }));
+            return;
+        }
+        let output = as_a_process("a_panic_in_the_loop_ends_the_process");
+        assert_eq!(output.status.code(), Some(EXIT_PANICKED));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("the loop is broken; the agent ends"), "{said}");
+    }
+
+    #[test]
+    fn a_panic_in_a_task_ends_the_task_alone() {
+        if std::env::var_os(INNER).is_some() {
+            let ended = begin()
+                .block_on(Vital::new(async { tokio::spawn(async { panic!("one request is broken") }).await.is_err() }));
+            Logging::current().map(Logging::flush);
+            exit_now(if ended { 42 } else { 1 });
+        }
+        let output = as_a_process("a_panic_in_a_task_ends_the_task_alone");
+        assert_eq!(output.status.code(), Some(42));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("one request is broken. Please report"), "{said}");
+    }
+}

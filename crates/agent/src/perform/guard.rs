@@ -98,9 +98,9 @@ impl Guard {
         Ok(attached)
     }
 
-    /// The guard, if there is one; starts none.
-    pub(crate) async fn present(&self) -> Option<Client> {
-        self.shared.client.lock().await.clone()
+    /// The guard, if there is one; starts none, and waits for none that is being started.
+    pub(crate) fn present(&self) -> Option<Client> {
+        self.shared.client.try_lock().ok()?.clone()
     }
 
     /// Puts a postmaster that the guard did not start into its charge.

@@ -77,7 +77,7 @@ impl Shared {
             Stop::Fast => (guard::Stop::Fast, Signal::INT),
             Stop::Immediate => (guard::Stop::Immediate, Signal::QUIT),
         };
-        if let Some(client) = self.guard.present().await {
+        if let Some(client) = self.guard.present() {
             match client.stop(through_guard, limit / 2).await {
                 Ok(()) => return Ok(Yield::Done),
                 Err(error) => tracing::debug!("{error}; sending the signal without it"),

@@ -44,7 +44,7 @@ impl Effects {
     /// When its lane is taken: two effects of one lane at once may ruin a data directory, so a core that asks for
     /// it has to end.
     pub(super) fn begin(&mut self, effect: &Effect, now: Tick) -> Begun {
-        if is_exclusive(&effect.act) {
+        if works_on_the_server(&effect.lane) && is_exclusive(&effect.act) {
             let held = self.under_way.iter().find(|(_, other)| other.lane == effect.lane && other.is_exclusive());
             assert!(
                 held.is_none(),
@@ -109,6 +109,22 @@ impl Effects {
 impl UnderWay {
     fn is_exclusive(&self) -> bool {
         !matches!(self.name, "callback" | "save-dynamic")
+    }
+}
+
+/// The lanes in which an overlap may do harm. A question that the core has given up may still be under way when the
+/// next one is asked.
+fn works_on_the_server(lane: &Lane) -> bool {
+    match lane {
+        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive => true,
+        Lane::Lock
+        | Lane::Look
+        | Lane::Store
+        | Lane::Member
+        | Lane::Request(_)
+        | Lane::Load
+        | Lane::Peer(_)
+        | Lane::Callback(_) => false,
     }
 }
 

@@ -189,7 +189,7 @@ fn adoptable(guard: &Guard, view: &View, name: &jogi_core::MemberName) -> Option
 
 /// A guard that has no server any more has nothing to do; one that has stays.
 async fn dismiss(guard: &Guard) {
-    if let Some(client) = guard.present().await
+    if let Some(client) = guard.present()
         && let Err(error) = client.quit(GUARD_QUITS).await
     {
         tracing::debug!("the guard stays: {error}");
