@@ -112,7 +112,88 @@ fn failsafe_address(api_url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    const YAML: &str = "
+scope: demo
+name: a
+restapi: {listen: '0.0.0.0:8008', connect_address: '10.0.0.5:8008', authentication: {username: u, password: p}}
+etcd3: {host: '10.0.0.1:2379'}
+postgresql:
+  listen: '*:5433'
+  data_dir: /var/lib/pg
+  authentication: {replication: {username: r, password: x}, superuser: {username: s, password: y}}
+";
+
+    fn peers() -> Peers {
+        let files = [("test.yml".to_owned(), YAML.to_owned())];
+        let local = Local::load(&files, &BTreeMap::new()).expect("a configuration").local;
+        Peers::new(&local).expect("a client")
+    }
+
+    /// A member that answers every request with `answer`; the requests come through the channel.
+    async fn member(answer: &'static str) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}/patroni", listener.local_addr().expect("bound"));
+        let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut request = vec![0; 4096];
+                let length = client.read(&mut request).await.unwrap_or(0);
+                let _ = sender.send(String::from_utf8_lossy(&request[..length]).into_owned());
+                if answer.is_empty() {
+                    // A member that hangs: the connection stays open.
+                    std::mem::forget(client);
+                } else {
+                    let _ = client.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        (address, requests)
+    }
+
+    fn limit() -> Duration {
+        Duration::from_secs(5)
+    }
+
+    #[tokio::test]
+    async fn a_document_counts_whatever_its_status() {
+        let (address, mut requests) =
+            member("HTTP/1.0 503 Service Unavailable\r\nServer: x\r\n\r\n{\"state\": \"running\"}").await;
+        let answer = peers().ask(&"b".into(), &address, limit()).await;
+        assert_eq!(answer, Ok(Yield::Answered(json!({"state": "running"}))));
+        let request = requests.recv().await.expect("it was asked").to_lowercase();
+        assert!(request.starts_with("get /patroni ") && request.contains("authorization: basic"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_member_that_hangs_or_talks_nonsense_is_unreachable_in_time() {
+        let (hanging, _requests) = member("").await;
+        let begin = jogi_net::boot_now();
+        let answer = peers().ask(&"b".into(), &hanging, Duration::from_millis(100)).await;
+        assert!(matches!(&answer, Err(Failure::Unreachable(why)) if why.contains("100 ms")), "{answer:?}");
+        assert!(jogi_net::boot_now().since(begin) < limit());
+        let (garbled, _requests) = member("HTTP/1.0 200 OK\r\n\r\nhello").await;
+        let answer = peers().ask(&"b".into(), &garbled, limit()).await;
+        assert!(matches!(&answer, Err(Failure::Unreachable(why)) if why.contains("not JSON")), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn failsafe_is_accepted_by_exactly_one_answer() {
+        let ask = |answer: &'static str| async move {
+            let (address, _requests) = member(answer).await;
+            peers().ask_failsafe(&"b".into(), &address, &json!({"name": "a"}), limit()).await
+        };
+        let accepted = ask("HTTP/1.0 200 OK\r\nlsn: 77\r\n\r\nAccepted").await;
+        assert_eq!(accepted, Ok(Yield::Answered(json!({"accepted": true, "lsn": 77}))));
+        let refused = ask("HTTP/1.0 500 No\r\n\r\nRunning as a leader").await;
+        assert_eq!(refused, Ok(Yield::Answered(json!({"accepted": false, "lsn": null}))));
+    }
 
     #[test]
     fn the_failsafe_endpoint_is_on_the_same_host() {
