@@ -212,7 +212,8 @@ impl Ha {
 
     /// A new configuration takes effect on the primary, too.
     fn apply_reload(&mut self) {
-        if self.op.is_some() || !self.is_running() || self.row().is_none() {
+        let resting = self.now.boot < self.failures.retry_at;
+        if self.op.is_some() || !self.is_running() || self.row().is_none() || resting {
             return;
         }
         let current = self.dynamic_saved.clone();

@@ -123,6 +123,7 @@ impl Ha {
             return;
         };
         self.phase = Phase::InitdbFailed;
+        self.found.intent = Some(Intent::Bootstrap { initialize: Some(revision.clone()) });
         let mut steps = self.closing_steps(false);
         steps.extend([
             Step::PutAside(Aside::Failed),

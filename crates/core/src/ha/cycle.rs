@@ -9,8 +9,11 @@ use super::timer::Timer;
 use super::{Act, Aside, Decision, Intent, Lane, Stop};
 use crate::Weakness;
 
-/// How long a starting agent waits for the store before it closes a primary that has no lease.
-const UNKNOWN_GRACE: Duration = Duration::from_secs(1);
+/// How long a fast shutdown may take for which no lease is known.
+const UNKNOWN_STOP: Duration = Duration::from_secs(1);
+/// How long a writable server may look for its lease: after a start or a bootstrap, and after a lost lock.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(2);
+const LOST_GRACE: Duration = Duration::from_millis(300);
 
 impl Ha {
     /// One decision on everything that is known. Issues effects and begins operations.
@@ -34,11 +37,20 @@ impl Ha {
         if let Some(intent) = self.found.intent.clone().filter(|_| !self.weaken.has(Weakness::StartHalfCopies)) {
             return self.interrupted(intent);
         }
-        match &server.data {
-            DataDir::Unusable(why) => return self.unusable(why.clone()),
-            DataDir::Broken(why) => return self.broken(why.clone()),
-            DataDir::Empty => return self.empty(),
-            DataDir::Present(_) => {}
+        let unreadable = match &server.data {
+            DataDir::Unusable(why) | DataDir::Broken(why) => Some(why.clone()),
+            DataDir::Empty => Some("the data directory is empty".to_owned()),
+            DataDir::Present(_) => None,
+        };
+        if let Some(why) = unreadable {
+            if server.process.is_running() {
+                return self.unreadable_beneath(&server, why);
+            }
+            return match &server.data {
+                DataDir::Unusable(why) => self.unusable(why.clone()),
+                DataDir::Broken(why) => self.broken(why.clone()),
+                DataDir::Empty | DataDir::Present(_) => self.empty(),
+            };
         }
         if let Some(decision) = self.identity() {
             return decision;
@@ -73,6 +85,7 @@ impl Ha {
     fn unleased_primary(&mut self) -> Option<Decision> {
         let let_be = self.paused() || self.weaken.has(Weakness::KeepUnleased);
         if !self.may_write() || let_be || self.lock().is_some() {
+            self.unleased_since = None;
             return None;
         }
         if self.lease.lock.is_some() {
@@ -81,26 +94,29 @@ impl Ha {
         if self.failsafe.keeps_leading(self.now.boot) {
             return None;
         }
-        let leader = self.cluster().map(|c| c.leader.as_ref().map(|l| l.name.clone()));
-        match leader {
-            Some(Some(name)) if name != *self.me() => {
-                Some(self.close(&format!("{name} holds the leader lock and this server is writable"), false))
-            }
-            // Ours by name: the keeper is finding out whether it is ours still, or we take it over below.
-            Some(Some(_)) | Some(None) if self.fresh_after.is_none() => None,
-            Some(_) | None => {
-                // An earlier agent's lease may stand in the guard; else nobody vouches for this primary.
-                let patience = if self.found.armed.is_some() { self.settings.ttl } else { UNKNOWN_GRACE };
-                let waited = self.fresh_after.map_or(Duration::ZERO, |since| self.now.boot.since(since));
-                if waited < patience {
-                    self.load();
-                    self.timers.set_earlier(Timer::Retry, self.now.boot + patience / 10);
-                    let because = "this server is writable and no lease is known yet";
-                    return Some(Decision::new("no action", because).waiting("the store"));
-                }
-                Some(self.close("this server is writable and the store does not say that it may be", true))
-            }
+        let leader = self.cluster().and_then(|c| c.leader.as_ref()).map(|l| l.name.clone());
+        if let Some(name) = leader.filter(|name| name != self.me()) {
+            return Some(self.close(&format!("{name} holds the leader lock and this server is writable"), false));
         }
+        // Nobody's, or ours by name: it may take the lock, or have it taken over, within one patience that no age
+        // of the view extends.
+        let since = *self.unleased_since.get_or_insert(self.now.boot);
+        let patience = match (&self.lease.lost, self.found.armed) {
+            (Some(_), _) => LOST_GRACE,
+            (None, Some(_)) => self.settings.ttl,
+            (None, None) => UNKNOWN_GRACE,
+        };
+        if self.now.boot.since(since) >= patience {
+            self.unleased_since = None;
+            return Some(self.close("this server is writable and no lease says that it may be", true));
+        }
+        self.timers.set_earlier(Timer::Retry, since + patience);
+        if self.fresh_after.is_none() && self.view.is_some() {
+            return None;
+        }
+        self.load();
+        let because = "this server is writable and no lease is known yet";
+        Some(Decision::new("no action", because).waiting("the store"))
     }
 
     fn without_store(&mut self) -> Decision {
@@ -141,6 +157,12 @@ impl Ha {
             let because = "the leader key carries our name and our server is the primary";
             return Some(Decision::new("taking over our own leader lock", because).waiting("the store's answer"));
         }
+        let read_only = self.row().is_some_and(|row| row.in_recovery);
+        let gone = self.server.as_ref().is_some_and(|s| s.process == Process::Stopped);
+        if !read_only && !gone {
+            // What is left of it may still commit.
+            return Some(self.close("the leader key carries our name and our server does not answer", false));
+        }
         let act = Act::ReleaseStale { created: leader.created, status: None };
         if self.issue(Lane::Lock, act, self.settings.ttl.min(SHORT), Purpose::ReleaseStale).is_some() {
             self.load();
@@ -173,6 +195,16 @@ impl Ha {
         };
         self.begin_op(Op::new(Kind::CleanUp, because.clone(), steps));
         Decision::new("cleaning up", because)
+    }
+
+    /// The server runs and its directory cannot be read. While it answers, that is no reason to end it.
+    fn unreadable_beneath(&mut self, server: &super::Server, why: String) -> Decision {
+        if server.row.is_none() {
+            return self.not_answering();
+        }
+        self.look_in(Duration::from_secs(1));
+        Decision::new("no action", format!("the server runs and its data directory cannot be read: {why}"))
+            .waiting("a directory that can be read")
     }
 
     fn unusable(&mut self, why: String) -> Decision {
@@ -253,6 +285,11 @@ impl Ha {
         }
     }
 
+    /// No query was completed for so long that nothing that waits for the server may wait any longer.
+    pub(super) fn is_hung(&self) -> bool {
+        self.is_running() && self.now.boot.since(self.answered_at) >= self.settings.ttl.max(super::leader::HUNG)
+    }
+
     /// The postmaster lives and no query was completed: starting, stopping, slow, or hung.
     fn not_answering(&mut self) -> Decision {
         let silent = self.now.boot.since(self.answered_at);
@@ -313,8 +350,9 @@ impl Ha {
     pub(super) fn closing_steps(&self, orderly: bool) -> Vec<Step> {
         let stop = if orderly {
             // The guard bounds it, and so do we: at `hard` nothing is left.
-            let end = self.lease.lock.as_ref().map_or(self.now.boot, |lock| lock.valid_until);
-            Step::Stop(Stop::Fast, end.since(self.now.boot))
+            // What a lease that we do not know still covers is unknown: then it is short.
+            let known = self.lease.lock.as_ref().map(|lock| lock.valid_until.since(self.now.boot));
+            Step::Stop(Stop::Fast, known.unwrap_or(UNKNOWN_STOP))
         } else {
             Step::Stop(Stop::Immediate, Duration::from_millis(500))
         };
@@ -332,7 +370,7 @@ impl Ha {
         if !self.is_running() {
             return vec![Step::Fence, Step::Look];
         }
-        if checkpoint {
+        if checkpoint && !self.is_hung() {
             steps.push(Step::Checkpoint);
         }
         if self.local.has_before_stop {

@@ -130,7 +130,10 @@ impl Ha {
         };
         let end = self.my_position();
         let lag_allowed = self.settings.maximum_lag_on_failover;
-        let able = answers.values().flatten().any(|p| self.may_lead(p) && end.ahead_of(p.position) <= lag_allowed);
+        let ours = self.row().and_then(|row| row.timeline);
+        let same_branch = |p: &super::PeerStatus| p.timeline.is_none() || ours.is_none() || p.timeline == ours;
+        let near = |p: &super::PeerStatus| end.ahead_of(p.position) <= lag_allowed && same_branch(p);
+        let able = answers.values().flatten().any(|p| self.may_lead(p) && near(p));
         if !able {
             return self.refuse(revision, "no candidate answers, may lead and has received enough WAL".into());
         }
@@ -163,7 +166,7 @@ impl Ha {
             self.refuse(&failover.revision, format!("{why}; this member leads on"));
         }
         self.reply_switchover(Reply::new(503, "Switchover failed"));
-        if self.lock().is_none() {
+        if self.lock().is_none() && !self.paused() {
             return;
         }
         let wait = self.settings.primary_start_timeout.max(self.start_wait());

@@ -56,6 +56,8 @@ pub struct Ha {
     /// The server ran as primary under our lock when it was last seen; it died under our eyes.
     pub(super) died_as_primary: bool,
     pub(super) unlocked_since: Option<Tick>,
+    /// Since when our server may be writable without a lease.
+    pub(super) unleased_since: Option<Tick>,
     /// Nobody may be raced before this (a failed pre_promote).
     pub(super) no_race_until: Tick,
     /// When we gave the lock to others, so that we do not start without having seen who took it.
@@ -68,6 +70,8 @@ pub struct Ha {
     pub(super) retained: Retained,
     /// Slots are planned again only on a look that saw the last plan carried out.
     pub(super) slots_changed_at: Tick,
+    /// Replay is resumed once for each look that shows it paused.
+    pub(super) resumed_at: Tick,
     pub(super) failures: Failures,
     pub(super) failsafe: super::failsafe::Failsafe,
     pub(super) last_end: Option<super::leader::LastEnd>,
@@ -283,6 +287,7 @@ impl Ha {
             phase: Phase::AsSeen,
             died_as_primary: false,
             unlocked_since: None,
+            unleased_since: None,
             no_race_until: Tick::ZERO,
             handed_over_at: None,
             divergence: Divergence::default(),
@@ -292,6 +297,7 @@ impl Ha {
             history_written: None,
             retained: Retained::default(),
             slots_changed_at: Tick::ZERO,
+            resumed_at: Tick::ZERO,
             failures: Failures::default(),
             failsafe: super::failsafe::Failsafe::default(),
             last_end: None,
@@ -411,10 +417,18 @@ impl Ha {
             format!("nothing was decided for {} ms: looking again before acting", pause.as_millis()),
         );
         for effect in std::mem::take(&mut self.queue) {
-            self.inflight.remove(&effect.id);
-            self.lanes.retain(|_, id| *id != effect.id);
-            if let Some(op) = &mut self.op {
-                op.dropped(effect.id);
+            let purpose = self.inflight.get(&effect.id).map(|f| f.purpose.clone());
+            match purpose {
+                // Answers, notes and the end itself stand on no view.
+                None | Some(Purpose::Unattended) => self.queue.push_back(effect),
+                Some(purpose) => {
+                    self.inflight.remove(&effect.id);
+                    self.lanes.retain(|_, id| *id != effect.id);
+                    match (&purpose, &mut self.op) {
+                        (Purpose::Op, Some(op)) => op.dropped(effect.id),
+                        (_, _) => self.ended(effect.id, purpose, Err(Failure::Cancelled)),
+                    }
+                }
             }
         }
         self.round = None;
@@ -496,7 +510,9 @@ impl Ha {
         self.dynamic = Arc::new(value.clone());
         self.dynamic_saved = Some(revision);
         if old.pause && !self.settings.pause {
-            self.divergence = Divergence::default();
+            if !self.divergence.must() {
+                self.divergence = Divergence::default();
+            }
             self.followed = None;
         }
         let config = self.dynamic.clone();
@@ -572,7 +588,10 @@ impl Ha {
     /// Routes the end of an effect to whoever issued it.
     fn done(&mut self, id: EffectId, outcome: Outcome) {
         let Some(flight) = self.inflight.remove(&id) else {
-            self.lanes.retain(|_, held| *held != id);
+            // Given up before. One that is stuck still works, and keeps its lane until it is freed.
+            if outcome != Err(Failure::Stuck) {
+                self.lanes.retain(|_, held| *held != id);
+            }
             return;
         };
         if outcome != Err(Failure::Stuck) {
@@ -585,7 +604,21 @@ impl Ha {
     /// Whoever did not answer is asked again after a growing pause.
     fn pace(&mut self, lane: Lane, outcome: &Outcome) {
         match (&lane, outcome) {
-            (Lane::Load | Lane::Member | Lane::Store | Lane::Lock, Err(_)) => {
+            (
+                Lane::Load
+                | Lane::Member
+                | Lane::Store
+                | Lane::Lock
+                | Lane::Arm
+                | Lane::Sql
+                | Lane::Archive
+                | Lane::Fence,
+                Err(_),
+            )
+            | (
+                Lane::Member | Lane::Store,
+                Ok(Yield::Wrote(crate::view::Written::Conflict | crate::view::Written::SessionGone)),
+            ) => {
                 let pause = self.pauses.entry(lane).or_default();
                 pause.failures += 1;
                 let wait = PAUSE_FIRST * 2u32.pow((pause.failures - 1).min(5));
@@ -620,7 +653,12 @@ impl Ha {
                     self.published.status = Some(*status);
                 }
             }
-            Purpose::ClearFailover | Purpose::Config => {}
+            Purpose::Config => {}
+            Purpose::ClearFailover => {
+                if !matches!(outcome, Ok(Yield::Wrote(crate::view::Written::Done { .. }))) {
+                    self.published.failover_cleared = None;
+                }
+            }
             Purpose::Initialize => self.published.initialize = false,
             Purpose::History(timeline) => {
                 if !matches!(outcome, Ok(Yield::Wrote(crate::view::Written::Done { .. }))) {

@@ -155,6 +155,10 @@ enum Stand {
 
 /// A fast stop that nobody may bound: only the lease does.
 pub(super) const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How soon an escalation that found its lane taken is tried again.
+const LANE_BUSY: Duration = Duration::from_millis(10);
+/// How long a server that answers nobody may take to end by SIGQUIT.
+const HUNG_STOP: Duration = Duration::from_millis(500);
 /// An immediate stop that has not ended by then is ended by SIGKILL.
 const IMMEDIATE_STOP: Duration = Duration::from_secs(5);
 const CHECKPOINT: Duration = Duration::from_secs(3600);
@@ -270,7 +274,8 @@ impl Ha {
                 return;
             }
             if op.doing.is_none() {
-                if self.fresh_after.is_some() && op.kind != Kind::Close {
+                let waits = !matches!(op.kind, Kind::Close | Kind::Shutdown);
+                if self.fresh_after.is_some() && waits {
                     self.op = Some(op);
                     return;
                 }
@@ -340,7 +345,9 @@ impl Ha {
             Step::Checkpoint => (Lane::Sql, Act::Checkpoint, CHECKPOINT),
             Step::Stop(stop, patience) => {
                 self.phase = if op.kind == Kind::Restart { Phase::Restarting } else { Phase::Stopping };
-                doing.until = Some(now + patience);
+                // A hung server ends by no orderly stop.
+                let (stop, patience) = if self.is_hung() { (Stop::Immediate, HUNG_STOP) } else { (stop, patience) };
+                doing.until = doing.until.or(Some(now + patience));
                 (Lane::Fence, Act::Signal { stop }, SHORT)
             }
             Step::Fence => (Lane::Fence, Act::Fence { kill: true }, FENCE),
@@ -437,7 +444,10 @@ impl Ha {
             }
             Step::PostBootstrap => (Lane::Sql, Act::PostBootstrap, SCRIPT),
             Step::ClaimInitialize => {
-                (Lane::Store, Act::Write(Write::put(Key::Initialize, "").when(Condition::Absent)), SHORT)
+                // On our session: a claim goes with its owner, and the publication takes it off the session.
+                let mut claim = Write::put(Key::Initialize, "").when(Condition::Absent);
+                claim.session = self.lease.session.clone();
+                (Lane::Store, Act::Write(claim), SHORT)
             }
             Step::PublishInitialize => {
                 let Some(id) = self.system_identifier() else {
@@ -488,7 +498,15 @@ impl Ha {
             Step::Stop(..) => self.stop_stands(&mut doing, op.kind),
             Step::Accept(_) => self.accept_stands(&doing),
             Step::Heir { required, .. } => self.heir_stands(&doing, *required),
+            Step::Checkpoint | Step::Script(Script::BeforeStop) if doing.outcome.is_none() && self.is_hung() => {
+                Stand::Over
+            }
             _ => match doing.outcome.take() {
+                // Whether it was published is unknown, and what was made must not be thrown away on a doubt.
+                Some(Err(_)) if doing.step == Step::PublishInitialize => {
+                    doing.effect = None;
+                    Stand::Waiting
+                }
                 Some(outcome) => self.effect_ended(op, &doing.step, outcome),
                 None if doing.effect.is_some() => Stand::Waiting,
                 None => Stand::Over,
@@ -505,6 +523,7 @@ impl Ha {
 
     fn effect_ended(&mut self, op: &mut Op, step: &Step, outcome: Outcome) -> Stand {
         match (step, outcome) {
+            (Step::Look, Err(failure)) if op.kind == Kind::HandOver => Stand::Failed(failure.to_string()),
             (Step::Look, outcome) => {
                 self.looked_for_op(outcome);
                 Stand::Over
@@ -556,6 +575,8 @@ impl Ha {
                     Stand::Over
                 }
                 (Step::PublishConfig | Step::DropInitialize(_), _) => Stand::Over,
+                // An earlier try whose answer was lost.
+                (Step::PublishInitialize, _) if self.is_our_identity_published() => Stand::Over,
                 (_, Written::Conflict | Written::SessionGone) => {
                     Stand::Failed("another member was first to write `initialize`".into())
                 }
@@ -583,18 +604,26 @@ impl Ha {
         if let Some(Err(failure)) = doing.outcome.take() {
             self.note(NoteLevel::Warning, format!("the signal could not be sent: {failure}"));
             self.look_in(Duration::from_millis(100));
+            // Sent again when its lane has rested.
+            doing.effect = None;
         }
         let late = doing.until.is_some_and(|at| at <= self.now.boot);
         if late {
-            doing.escalated += 1;
-            doing.until = Some(self.now.boot + IMMEDIATE_STOP);
             let act = match (doing.escalated, kind) {
                 // What must not be writable has had its time.
                 (_, Kind::Close) => Act::Fence { kill: true },
-                (1, _) => Act::Signal { stop: Stop::Immediate },
+                (0, _) => Act::Signal { stop: Stop::Immediate },
                 (_, _) => Act::Fence { kill: true },
             };
-            doing.effect = self.issue(Lane::Fence, act, FENCE, Purpose::Op);
+            match self.issue(Lane::Fence, act, FENCE, Purpose::Op) {
+                Some(effect) => {
+                    doing.effect = Some(effect);
+                    doing.escalated += 1;
+                    doing.until = Some(self.now.boot + IMMEDIATE_STOP);
+                }
+                // The signal before is still under way.
+                None => doing.until = Some(self.now.boot + LANE_BUSY),
+            }
         }
         Stand::Waiting
     }
@@ -622,12 +651,19 @@ impl Ha {
 
     fn heir_stands(&mut self, doing: &Doing, required: bool) -> Stand {
         let end = self.stopped_end();
+        if required && !end.is_valid() {
+            return Stand::Failed("the server did not end cleanly: where its WAL ends is not known".into());
+        }
         let heirs = self.heirs();
         if heirs.is_empty() {
             return if required { Stand::Failed("no other member may lead".into()) } else { Stand::Over };
         }
         if let Some(answers) = self.polled(RoundFor::Heir, &heirs, Duration::ZERO) {
-            let ready = answers.values().flatten().any(|peer| peer.position >= end && self.may_lead(peer));
+            let ours = self.control_timeline();
+            let same_branch =
+                |peer: &super::PeerStatus| peer.timeline.is_none() || ours.is_none() || peer.timeline == ours;
+            let has_all = |peer: &super::PeerStatus| peer.position >= end && same_branch(peer);
+            let ready = answers.values().flatten().any(|peer| has_all(peer) && self.may_lead(peer));
             if ready {
                 return Stand::Over;
             }
@@ -690,7 +726,12 @@ impl Ha {
                 self.found.intent = None;
                 self.look();
             }
-            Kind::Close | Kind::HandOver | Kind::Bequeath | Kind::Reinitialize => {
+            Kind::Reinitialize => {
+                self.divergence = Default::default();
+                self.phase = Phase::AsSeen;
+                self.look();
+            }
+            Kind::Close | Kind::HandOver | Kind::Bequeath => {
                 self.phase = Phase::AsSeen;
                 self.look();
             }
@@ -718,15 +759,23 @@ impl Ha {
                     self.found.intent = Some(Intent::Clone);
                 }
             }
-            Kind::Rewind => self.rewind_failed(why),
+            Kind::Rewind => self.rewind_failed(why, op.was_at(|step| matches!(step, Step::Rewind(_)))),
             Kind::Promote => self.promotion_failed(&op),
             Kind::HandOver => self.hand_over_failed(why),
             Kind::Bootstrap => self.bootstrap_failed(op.initialize, why),
             Kind::Follow => {
                 self.followed = None;
+                self.configured = None;
                 self.pause_after(1);
             }
-            Kind::Close | Kind::Bequeath | Kind::Reinitialize => {
+            Kind::Reinitialize => {
+                self.phase = Phase::AsSeen;
+                if op.is_past(|step| matches!(step, Step::Intend(_))) {
+                    self.found.intent = Some(Intent::PutAside);
+                }
+                self.pause_after(1);
+            }
+            Kind::Close | Kind::Bequeath => {
                 self.phase = Phase::AsSeen;
                 self.pause_after(1);
             }
@@ -752,7 +801,12 @@ impl Ha {
                 (LaunchAs::Standby, Mode::Standby { upstream })
             }
             Starting::Bootstrap => (LaunchAs::Bootstrap, Mode::Primary),
-            Starting::Primary => (LaunchAs::Primary { generation: self.lock()?.generation }, Mode::Primary),
+            Starting::Primary => match self.lock() {
+                Some(lock) => (LaunchAs::Primary { generation: lock.generation }, Mode::Primary),
+                // In pause a primary without a lock is left what it is.
+                None if self.paused() => (LaunchAs::Bootstrap, Mode::Primary),
+                None => return None,
+            },
         };
         Some(Act::Launch { as_, setup: self.setup(mode) })
     }
@@ -801,6 +855,18 @@ impl Ha {
         }
     }
 
+    fn is_our_identity_published(&self) -> bool {
+        let published = self.cluster().and_then(|c| c.system_identifier());
+        published.is_some() && published == self.system_identifier().as_deref()
+    }
+
+    fn control_timeline(&self) -> Option<Timeline> {
+        match &self.server.as_ref()?.data {
+            DataDir::Present(control) => Some(control.timeline),
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,
+        }
+    }
+
     pub(super) fn start_wait(&self) -> Duration {
         Duration::from_secs(self.local.start_wait_seconds)
     }
@@ -824,7 +890,16 @@ impl Op {
         }
     }
 
-    /// The initialize key as this bootstrap left it.
+    /// Whether the step that is being done is such a one.
+    fn was_at(&self, is: impl Fn(&Step) -> bool) -> bool {
+        self.doing.as_ref().is_some_and(|d| is(&d.step))
+    }
+
+    /// Whether such a step has been begun.
+    fn is_past(&self, is: impl Fn(&Step) -> bool) -> bool {
+        !self.steps.iter().any(is)
+    }
+
     pub(super) fn took_part_in_promotion(&self) -> bool {
         self.doing.as_ref().is_some_and(|d| d.step == Step::Promote)
     }

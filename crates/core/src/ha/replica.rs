@@ -26,7 +26,10 @@ impl Ha {
             }
             return self.follow_anew(followed, leader);
         }
-        if self.row().is_some_and(|row| row.replay_paused && row.server_version >= 140_000) && !self.paused() {
+        let seen_since = self.server.as_ref().is_some_and(|s| s.looked_at > self.resumed_at);
+        let stands = self.row().is_some_and(|row| row.replay_paused && row.server_version >= 140_000);
+        if stands && seen_since && !self.paused() {
+            self.resumed_at = self.now.boot;
             self.issue(
                 super::Lane::Sql,
                 super::Act::ResumeReplay,

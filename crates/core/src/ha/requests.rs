@@ -291,6 +291,9 @@ impl Ha {
         if !self.restart_applies(&restart) {
             return self.answer(id, Reply::new(503, "restart conditions are not satisfied"));
         }
+        if self.found.intent.is_some() || self.divergence.must() || !self.has_data() {
+            return self.answer(id, Reply::new(503, "restart failed: the data directory is not whole"));
+        }
         self.wait_for_answer(id, Asked::Operation, Duration::from_secs(24 * 3600));
         self.restart(Some(id), &restart, "a restart is asked for");
     }
@@ -316,11 +319,8 @@ impl Ha {
 
     fn restart(&mut self, request: Option<RequestId>, restart: &Restart, because: &str) {
         let primary = self.is_writable();
-        let (mode, starting) = if primary && !self.paused() {
+        let (mode, starting) = if primary {
             (Mode::Primary, Starting::Primary)
-        } else if primary {
-            // In pause the guard is not armed: the server starts as it was.
-            (Mode::Primary, Starting::Bootstrap)
         } else {
             (Mode::Standby { upstream: self.upstream() }, Starting::Standby)
         };
@@ -374,7 +374,6 @@ impl Ha {
         self.clone_from_leader = from_leader;
         self.phase = Phase::CreatingReplica;
         self.followed = None;
-        self.divergence = Default::default();
         self.role = if self.role == Role::Uninitialized { Role::Uninitialized } else { Role::Replica };
         let mut steps = self.closing_steps(false);
         steps.extend([Step::Intend(Intent::PutAside), Step::PutAside(Aside::Old), Step::Settle, Step::Look]);

@@ -23,6 +23,8 @@ pub(super) struct Divergence {
     must: bool,
     /// When a running standby was last seen to have nothing to compare.
     fine_at: Tick,
+    /// The leader was seen before its promotion was over.
+    leader_not_ready: bool,
     /// Why this member will not stream again by itself.
     hopeless: Option<String>,
 }
@@ -168,8 +170,17 @@ impl Ha {
         }
         let member = self.cluster().and_then(|c| c.members.get(&leader));
         if !member.is_some_and(|m| matches!(m.data.role(), "primary" | "standby_leader")) {
-            // Its member key says when its promotion is over, and wakes us.
+            // Its member key says when its promotion is over, and wakes us; a leader that never gets there must not
+            // hold us for ever.
+            if self.now.boot >= self.failures.compare_at {
+                self.compare_again();
+            }
+            self.divergence.leader_not_ready = true;
             return held("the end of the leader's promotion");
+        }
+        if std::mem::take(&mut self.divergence.leader_not_ready) {
+            self.failures.compare = 0;
+            self.failures.compare_at = Tick::ZERO;
         }
         if self.now.boot < self.failures.compare_at {
             return held("the next comparison");
@@ -378,10 +389,13 @@ impl Ha {
         Decision::new(format!("running pg_rewind from {leader}"), because)
     }
 
-    pub(super) fn rewind_failed(&mut self, why: &str) {
+    /// `begun`: pg_rewind itself ran, and may have left anything.
+    pub(super) fn rewind_failed(&mut self, why: &str, begun: bool) {
         const TRIES: u32 = 5;
         self.failures.rewind += 1;
-        self.divergence.must_rewind();
+        if begun {
+            self.divergence.must_rewind();
+        }
         if self.failures.rewind < TRIES {
             self.pause_after(self.failures.rewind);
             return;
@@ -405,7 +419,6 @@ impl Ha {
     pub(super) fn copy_anew(&mut self, because: &str) -> Decision {
         let mut steps = self.closing_steps(false);
         steps.extend([Step::Intend(Intent::PutAside), Step::PutAside(Aside::Old), Step::Settle, Step::Look]);
-        self.divergence = Divergence::default();
         self.followed = None;
         self.begin_op(Op::new(Kind::Reinitialize, because, steps));
         Decision::new("reinitializing", because)

@@ -64,8 +64,15 @@ impl Ha {
                 Some(false) => {}
             }
         }
-        if self.failures.start > 0 && self.takeover_possible() == Some(true) {
-            return self.bequeath("PostgreSQL died and does not start again", false);
+        if self.failures.start > 0 {
+            match self.takeover_possible() {
+                None => {
+                    let because = "PostgreSQL died and does not start again";
+                    return Decision::new("no action", because).waiting("the answers of the other members");
+                }
+                Some(true) => return self.bequeath("PostgreSQL died and does not start again", false),
+                Some(false) => {}
+            }
         }
         let because = format!("PostgreSQL died ({})", state.map_or("state unknown".into(), |s| format!("{s:?}")));
         self.start_primary(&because)
