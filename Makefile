@@ -1,5 +1,7 @@
-# The build lives outside the clone, so that a fresh checkout does not compile everything again.
-export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/jogi/target
+# The build lives outside the clone, so that a fresh checkout does not compile everything again. Root's goes where the
+# account that PostgreSQL runs under can execute what the tests build: root's home is closed to it.
+ROOT_CACHE := $(if $(filter 0,$(shell id -u)),/var/cache)
+export CARGO_TARGET_DIR ?= $(or $(ROOT_CACHE),$(XDG_CACHE_HOME),$(HOME)/.cache)/jogi/target
 CARGO ?= cargo
 ARGS ?=
 
