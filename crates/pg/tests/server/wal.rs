@@ -21,8 +21,10 @@ fn by_waldump(member: &Member, start: Lsn) -> (Vec<(Lsn, Lsn, u32)>, Lsn) {
         let total = total.split(',').next()?.trim().parse().ok()?;
         Some((word(after("lsn: ")?).parse().ok()?, word(after("prev ")?).parse().ok()?, total))
     };
-    // "pg_waldump: error: error in WAL record at X: invalid record length at Y: wanted 24, got 0"
-    let end = err.rsplit_once(" at ").and_then(|(_, rest)| rest.split([':', ',', ' ', '\n']).next()?.parse().ok());
+    // "pg_waldump: error: error in WAL record at X: invalid record length at Y: wanted 24, got 0"; from 16 on
+    // "expected at least 24, got 0".
+    let position = |text: &str| text.split([':', ',', ' ', '\n']).next()?.parse().ok();
+    let end = err.split(" at ").skip(1).filter_map(position).last();
     (out.lines().filter_map(record).collect(), end.unwrap_or_else(|| panic!("no end: {err}")))
 }
 

@@ -133,6 +133,17 @@ impl Member {
         &self.bin_dir
     }
 
+    /// Of PostgreSQL: 10 to 18. The file in the data directory says it.
+    ///
+    /// # Panics
+    /// Without a data directory.
+    #[track_caller]
+    pub fn major_version(&self) -> u32 {
+        let file = self.data_dir().join("PG_VERSION");
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        text.trim().parse().unwrap_or_else(|_| panic!("{} holds {text:?}", file.display()))
+    }
+
     pub fn config_path(&self) -> PathBuf {
         self.dir.join("agent.yml")
     }
