@@ -110,7 +110,12 @@ fn methods_and_unknown_paths(leader: &Member) {
 fn status_documents(herd: &Herd, leader: &Member, replica: &Member) {
     for (member, wanted) in [(leader, PRIMARY_FIELDS), (replica, REPLICA_FIELDS)] {
         for path in ["/patroni", "/health"] {
-            let reply = member.get(path);
+            // A look that is a second old is young enough: what has just begun may not be in it yet.
+            let reply = wait::value("every field", CHANGE_WITHIN, || {
+                let reply = member.get(path);
+                let document = reply.json();
+                wanted.iter().all(|f| document.get(f).is_some()).then_some(reply)
+            });
             assert_eq!(reply.header("content-type").map(|t| t.split(';').next()), Some(Some("application/json")));
             let document = reply.json();
             assert!(reply.body.starts_with("{\"state\": \"running\", "), "spaces after separators: {}", reply.body);
