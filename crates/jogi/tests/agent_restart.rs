@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use jogi_testkit::herd::{CHANGE_WITHIN, Herd, PASSWORD, START_WITHIN};
 use jogi_testkit::{process, wait};
 use serde_json::json;
@@ -82,8 +84,9 @@ fn an_agent_on_a_running_replica_follows_without_a_restart() {
     let replica = herd.others(&herd.wait_leader().name)[0];
     let postmaster = replica.postmaster_pid();
     replica.kill_agent_tree();
-    if replica.postmaster().is_none() {
-        // With its guard the server ended: start it as an init script would.
+    // With its guard the server ends (an agent without one leaves it running): start it as an init script would.
+    let gone = wait::poll(Duration::from_secs(3), || replica.postmaster().is_none().then_some(())).is_some();
+    if gone {
         replica.start_server_by_hand();
     }
     let running = replica.postmaster_pid();
