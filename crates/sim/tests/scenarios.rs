@@ -29,6 +29,15 @@ fn try_one(path: &PathBuf, bless: bool, loud: bool) -> Option<String> {
     if loud {
         ended.world.trace.lines.iter().for_each(|line| println!("{line}"));
     }
+    if let Some(why) = scenario.expected_to_fail() {
+        return match ended.failure {
+            Some(failure) => {
+                println!("{name}.txt fails as expected ({why}): {failure}");
+                None
+            }
+            None => Some(format!("{name}.txt begins to pass: take its line 'expected-to-fail {why}' away")),
+        };
+    }
     if let Some(failure) = ended.failure {
         let last = ended.transcript.iter().rev().take(25).rev().cloned().collect::<Vec<_>>().join("\n  ");
         return Some(format!("{failure}\n  {last}"));

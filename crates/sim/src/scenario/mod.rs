@@ -55,6 +55,14 @@ impl Scenario {
         })
     }
 
+    /// Why it is known to fail, if it is.
+    pub fn expected_to_fail(&self) -> Option<&str> {
+        self.commands.iter().find_map(|(_, command)| match command {
+            Command::ExpectedToFail(why) => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
     /// The file with another transcript.
     pub fn with_transcript(&self, transcript: &[String]) -> String {
         let script = self.script.trim_end();

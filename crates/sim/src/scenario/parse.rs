@@ -23,6 +23,8 @@ pub enum Command {
     Supervise(Option<Duration>),
     /// `start`, `start a`
     Start(Option<String>),
+    /// `expected-to-fail WHY`: what the script demands is not so yet; it is told when it is.
+    ExpectedToFail(String),
     /// `wait 5s`
     Wait(Duration),
     /// `until CONDITION within 5s`
@@ -116,6 +118,8 @@ fn parse(text: &str) -> Result<Command, String> {
         "supervise" if rest == "never" => Command::Supervise(None),
         "supervise" => Command::Supervise(Some(time(rest)?)),
         "start" => Command::Start((!rest.is_empty()).then(|| rest.to_owned())),
+        "expected-to-fail" if rest.is_empty() => return Err("expected-to-fail WHY".to_owned()),
+        "expected-to-fail" => Command::ExpectedToFail(rest.to_owned()),
         "wait" => Command::Wait(time(rest)?),
         "until" => {
             let (what, within) = rest.rsplit_once(" within ").ok_or("until CONDITION within TIME")?;

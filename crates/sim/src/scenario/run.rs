@@ -81,7 +81,7 @@ pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness
 impl Runner {
     fn carry_out(&mut self, command: &Command) -> Result<(), String> {
         match command {
-            Command::Members(_) | Command::Seed(_) | Command::Config(_) => {}
+            Command::Members(_) | Command::Seed(_) | Command::Config(_) | Command::ExpectedToFail(_) => {}
             Command::Tags(name, tags) => {
                 let host = self.host(name)?;
                 self.world.hosts[host].tags = tags.clone();
