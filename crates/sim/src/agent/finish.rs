@@ -243,22 +243,44 @@ impl World {
     /// A program of the agent, or a command to the guard, is at its end.
     pub fn program_ends(&mut self, host: HostId, incarnation: u64, effect: Effect) {
         let lives = self.agent_lives(host, incarnation) && self.work(host, effect.id).is_some();
-        let outcome = match &effect.act {
-            // The guard does what it was told, whoever told it.
-            Act::Launch { as_, setup } => Some(self.launch(host, *as_, setup)),
-            Act::Promote { generation } => self.promote(host, *generation),
-            // A program dies with its agent and leaves what it had done so far.
-            Act::Initdb if lives => Some(self.initdb(host)),
-            Act::Clone { source, .. } if lives => Some(self.clone_ends(host, &effect, source.as_ref())),
-            Act::SingleUser if lives => Some(self.single_user(host)),
-            Act::Rewind { source } if lives => Some(self.rewind_ends(host, &effect, source)),
-            Act::ArchivePending => Some(Ok(Yield::Archived { segments: 0 })),
-            Act::Script { .. } => Some(Ok(Yield::Done)),
-            _ => None,
+        let outcome = match self.guard_does(host, &effect.act) {
+            Some(outcome) => outcome,
+            None if lives => self.program_does(host, &effect),
+            None => None,
         };
         if let Some(outcome) = outcome.filter(|_| lives) {
             self.send_outcome(host, effect.id, outcome, std::time::Duration::ZERO);
         }
+    }
+
+    /// The guard does what it was told, whether or not who told it still lives. `None`: it is not for the guard.
+    fn guard_does(&mut self, host: HostId, act: &Act) -> Option<Option<Outcome>> {
+        if let Act::Launch { as_, setup } = act {
+            return Some(Some(self.launch(host, *as_, setup)));
+        }
+        let Act::Promote { generation } = act else { return None };
+        Some(self.promote(host, *generation))
+    }
+
+    /// A program dies with its agent, and leaves what it had done so far.
+    fn program_does(&mut self, host: HostId, effect: &Effect) -> Option<Outcome> {
+        let act = &effect.act;
+        if let Act::Clone { source, .. } = act {
+            return Some(self.clone_ends(host, effect, source.as_ref()));
+        }
+        if let Act::Rewind { source } = act {
+            return Some(self.rewind_ends(host, effect, source));
+        }
+        if matches!(act, Act::ArchivePending) {
+            return Some(Ok(Yield::Archived { segments: 0 }));
+        }
+        if matches!(act, Act::Initdb) {
+            return Some(self.initdb(host));
+        }
+        if matches!(act, Act::SingleUser) {
+            return Some(self.single_user(host));
+        }
+        matches!(act, Act::Script { .. }).then_some(Ok(Yield::Done))
     }
 
     fn launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup) -> Outcome {

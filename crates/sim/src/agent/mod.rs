@@ -513,12 +513,12 @@ use crate::world::Host;
 /// The commands of the keeper's lane, as inputs.
 pub(crate) fn keeper_input(effect: &Effect, now: Tick) -> Option<Input> {
     let (ticket, deadline) = (Ticket(effect.id.0), now + effect.deadline);
-    match &effect.act {
-        Act::Acquire { expect } => Some(Input::Acquire { ticket, expect: expect.clone(), deadline }),
-        Act::Release { status } => Some(Input::Release { ticket, status: status.clone(), deadline }),
-        Act::ReleaseStale { created, status } => {
-            Some(Input::ReleaseStale { ticket, created: created.clone(), status: status.clone(), deadline })
-        }
-        _ => None,
+    if let Act::Acquire { expect } = &effect.act {
+        return Some(Input::Acquire { ticket, expect: expect.clone(), deadline });
     }
+    if let Act::Release { status } = &effect.act {
+        return Some(Input::Release { ticket, status: status.clone(), deadline });
+    }
+    let Act::ReleaseStale { created, status } = &effect.act else { return None };
+    Some(Input::ReleaseStale { ticket, created: created.clone(), status: status.clone(), deadline })
 }

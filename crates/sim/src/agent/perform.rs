@@ -90,10 +90,10 @@ impl World {
 
     /// Whose server must live through the work.
     fn began_with(&self, host: HostId, act: &Act) -> Option<(HostId, u64)> {
-        let source = match act {
-            Act::Clone { source: Some(source), .. } | Act::Rewind { source } => self.host_of(source),
-            _ => Some(host),
-        }?;
+        let source = match copied_from(act) {
+            Some(source) => self.host_of(source)?,
+            None => host,
+        };
         Some((source, self.hosts[source].pg.server))
     }
 
@@ -207,12 +207,7 @@ impl World {
         let looks_whole = source.filter(|_| self.weakness == Some(Weakness::NoIntent)).map(Box::new);
         let World { hosts, .. } = self;
         let dir = &mut hosts[host].pg.dir;
-        let making = match act {
-            Act::Initdb => Making::Initdb,
-            Act::Clone { .. } => Making::Clone,
-            Act::Rewind { .. } => Making::Rewind,
-            _ => return,
-        };
+        let Some(making) = making(act) else { return };
         match (making, &*dir) {
             (Making::Initdb | Making::Clone, Dir::Empty) => {
                 *dir = Dir::HalfMade(HalfMade { by: making, looks_like: looks_whole });
@@ -230,10 +225,7 @@ impl World {
     }
 
     fn source_of(&self, act: &Act) -> Option<HostId> {
-        match act {
-            Act::Clone { source: Some(source), .. } | Act::Rewind { source } => self.host_of(source),
-            _ => None,
-        }
+        copied_from(act).and_then(|source| self.host_of(source))
     }
 
     /// Whether `source` answers a copying program on `host`.
@@ -265,4 +257,22 @@ impl World {
     pub fn is_frozen(&self, host: HostId) -> bool {
         self.hosts[host].agent.as_ref().is_some_and(|a| a.stall == Stall::Everything)
     }
+}
+
+/// What a program copies from, if it is one that copies.
+fn copied_from(act: &Act) -> Option<&Upstream> {
+    if let Act::Clone { source, .. } = act {
+        return source.as_ref();
+    }
+    if let Act::Rewind { source } = act { Some(source) } else { None }
+}
+
+/// How a program leaves the data directory while it works on it.
+fn making(act: &Act) -> Option<Making> {
+    let found = [
+        (matches!(act, Act::Initdb), Making::Initdb),
+        (matches!(act, Act::Clone { .. }), Making::Clone),
+        (matches!(act, Act::Rewind { .. }), Making::Rewind),
+    ];
+    found.into_iter().find(|(is, _)| *is).map(|(_, making)| making)
 }

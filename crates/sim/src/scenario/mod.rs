@@ -57,10 +57,9 @@ impl Scenario {
 
     /// Why it is known to fail, if it is.
     pub fn expected_to_fail(&self) -> Option<&str> {
-        self.commands.iter().find_map(|(_, command)| match command {
-            Command::ExpectedToFail(why) => Some(why.as_str()),
-            _ => None,
-        })
+        self.commands
+            .iter()
+            .find_map(|(_, command)| if let Command::ExpectedToFail(why) = command { Some(why.as_str()) } else { None })
     }
 
     /// The file with another transcript.

@@ -50,11 +50,14 @@ pub fn run(scenario: &Scenario, level: Level) -> Ended {
 pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness>) -> Ended {
     let mut herd = Herd { members: Vec::new(), dynamic: json!({}), seed: 1 };
     for (_, command) in &scenario.commands {
-        match command {
-            Command::Members(names) => herd.members = names.clone(),
-            Command::Seed(seed) => herd.seed = *seed,
-            Command::Config(value) => herd.dynamic = value.clone(),
-            _ => {}
+        if let Command::Members(names) = command {
+            herd.members = names.clone();
+        }
+        if let Command::Seed(seed) = command {
+            herd.seed = *seed;
+        }
+        if let Command::Config(value) = command {
+            herd.dynamic = value.clone();
         }
     }
     let mut world = World::new(herd);
