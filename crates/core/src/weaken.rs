@@ -27,9 +27,11 @@ pub enum Weakness {
     NoParentDeathSignal,
     /// A half-made copy is started like any other data directory.
     StartHalfCopies,
+    /// A new leader promotes on the view on which it took the lock (F6).
+    PromoteUnread,
 }
 
-const ALL: [(Weakness, &str); 9] = [
+const ALL: [(Weakness, &str); 10] = [
     (Weakness::InitdbAgain, "initdb-again"),
     (Weakness::IgnoreHung, "ignore-hung"),
     (Weakness::ActAfterStall, "act-after-stall"),
@@ -39,6 +41,7 @@ const ALL: [(Weakness, &str); 9] = [
     (Weakness::FenceByPostmaster, "fence-by-postmaster"),
     (Weakness::NoParentDeathSignal, "no-parent-death-signal"),
     (Weakness::StartHalfCopies, "start-half-copies"),
+    (Weakness::PromoteUnread, "promote-unread"),
 ];
 
 /// The environment variable that the edge reads in debug builds.

@@ -72,6 +72,8 @@ fn the_lock_gone_a_standby_looks_asks_takes_and_promotes() {
     );
     b.expect("acquire");
     b.acquired();
+    b.never(&["promote", "write status"], "the view is from before the taking");
+    b.see(view(&bench::herd(Some("a"))));
     // The number of the timeline is in the store before the timeline exists.
     b.expect("write status");
     b.done(Yield::Wrote(Written::Done { revision: bench::rev("9") }));
@@ -223,6 +225,8 @@ fn a_refused_promotion_gives_the_lock_back() {
     b.unreachable("b");
     b.expect("acquire");
     b.acquired();
+    b.never(&["promote", "write status"], "the view is from before the taking");
+    b.see(view(&bench::herd(Some("a"))));
     // The number of the timeline is in the store before the timeline exists.
     b.expect("write status");
     b.done(Yield::Wrote(Written::Done { revision: bench::rev("9") }));
@@ -230,6 +234,26 @@ fn a_refused_promotion_gives_the_lock_back() {
     b.failed(Failure::Refused("the lease is over".into()));
     b.expect("release");
     b.never(&["signal"], "nothing was promoted");
+}
+
+#[test]
+fn what_the_store_shows_after_the_taking_decides_the_timeline_and_whether_to_lead() {
+    for (what, status, wanted) in [
+        ("another timeline was opened meanwhile", r#"{"optime":1000,"jogi":{"timeline":4}}"#, "reserve-timelines"),
+        ("the last leader had more than may be lost", r#"{"optime":3000000}"#, "release"),
+    ] {
+        let mut b = Bench::following();
+        b.see(view(&bench::herd(None)));
+        b.looked(standby(1, 1000));
+        b.unreachable("b");
+        b.expect("acquire");
+        b.acquired();
+        let mut keys = bench::herd(Some("a"));
+        keys.push(("status", status));
+        b.see(view(&keys));
+        b.expect(wanted);
+        b.never(&["promote"], what);
+    }
 }
 
 #[test]

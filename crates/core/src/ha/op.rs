@@ -13,7 +13,7 @@ use super::{
     Stop, Upstream, Yield,
 };
 use crate::view::{Condition, Key, Revision, Write, Written};
-use crate::{Lsn, Tick, Timeline};
+use crate::{Lsn, Tick, Timeline, Weakness};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -77,6 +77,11 @@ pub(super) enum Step {
     Apply,
     Launch(Starting),
     Accept(Duration),
+    /// Wait for a reading of the store that began after this step did: whoever led before may have written
+    /// what the view on which the lock was taken does not show (fault-scenarios F6).
+    Reading,
+    /// Take a number for the new timeline, by that reading; or find that this member must not lead after all.
+    Number,
     /// Numbers of timelines that others have opened are not opened again.
     Reserve {
         above: Timeline,
@@ -138,6 +143,7 @@ enum Needs {
 #[derive(Debug)]
 struct Doing {
     step: Step,
+    since: Tick,
     effect: Option<EffectId>,
     outcome: Option<Outcome>,
     /// When a waiting step gives up.
@@ -242,6 +248,7 @@ impl Step {
             Step::Apply => "the new configuration to take effect",
             Step::Launch(_) => "the postmaster",
             Step::Accept(_) => "the server to accept connections",
+            Step::Reading | Step::Number => "a reading of the store",
             Step::Reserve { .. } => "a note of the timelines that are taken",
             Step::Announce(_) => "the store to know of the new timeline",
             Step::Promote => "the end of recovery",
@@ -284,7 +291,8 @@ impl Ha {
                     continue;
                 };
                 let until = None;
-                op.doing = Some(Doing { step, effect: None, outcome: None, until, escalated: 0 });
+                let since = self.now.boot;
+                op.doing = Some(Doing { step, since, effect: None, outcome: None, until, escalated: 0 });
                 self.step_begins(&mut op);
             }
             match self.step_stands(&mut op) {
@@ -409,6 +417,8 @@ impl Ha {
                 self.look_in(START_POLL);
                 return;
             }
+            Step::Reading => return self.load(),
+            Step::Number => return,
             Step::Promote => match self.lock().map(|l| l.generation) {
                 Some(generation) => (Lane::Server, Act::Promote { generation }, PROMOTE),
                 None => {
@@ -498,6 +508,17 @@ impl Ha {
             Step::Stop(..) => self.stop_stands(&mut doing, op.kind),
             Step::Accept(_) => self.accept_stands(&doing),
             Step::Heir { required, .. } => self.heir_stands(&doing, *required),
+            Step::Reading => self.reading_stands(doing.since),
+            Step::Number => match self.timeline_to_open() {
+                Ok(steps) => {
+                    steps.into_iter().rev().for_each(|step| op.steps.push_front(step));
+                    Stand::Over
+                }
+                Err(why) => {
+                    op.refused = true;
+                    Stand::Failed(why)
+                }
+            },
             Step::Checkpoint | Step::Script(Script::BeforeStop) if doing.outcome.is_none() && self.is_hung() => {
                 Stand::Over
             }
@@ -647,6 +668,15 @@ impl Ha {
                 Stand::Failed("the postmaster ended while starting; its log says why".into())
             }
         }
+    }
+
+    fn reading_stands(&mut self, since: Tick) -> Stand {
+        let fresh = self.view.as_ref().is_some_and(|seen| seen.linearizable && seen.read_at >= since);
+        if fresh || self.weaken.has(Weakness::PromoteUnread) {
+            return Stand::Over;
+        }
+        self.load();
+        Stand::Waiting
     }
 
     fn heir_stands(&mut self, doing: &Doing, required: bool) -> Stand {
@@ -913,7 +943,13 @@ impl Step {
     /// Whether the step is carried out by an effect (and not by waiting or by the core itself).
     fn is_effect(&self, needs: Needs) -> bool {
         match self {
-            Step::Heir { .. } | Step::Accept(_) | Step::Role(_) | Step::Callback(_) | Step::Exit(..) => false,
+            Step::Heir { .. }
+            | Step::Reading
+            | Step::Number
+            | Step::Accept(_)
+            | Step::Role(_)
+            | Step::Callback(_)
+            | Step::Exit(..) => false,
             Step::Apply => needs == Needs::Reload,
             Step::Script(_)
             | Step::Checkpoint

@@ -315,22 +315,36 @@ impl Ha {
     /// Section 6: from the lock to a writable server.
     pub(super) fn promote(&mut self, because: &str) -> Decision {
         self.divergence = Divergence::default();
-        let mut steps = Vec::new();
-        if self.local.has_pre_promote {
-            steps.push(Step::Script(Script::PrePromote));
-        }
-        if let Some(mine) = self.row().and_then(|r| r.timeline) {
-            let known = self.known_timeline().unwrap_or(mine).max(mine);
-            if mine < known {
-                steps.push(Step::Reserve { above: mine, up_to: known });
-            }
-            steps.push(Step::Announce(Timeline(known.0 + 1)));
-        }
-        steps.push(Step::Role(super::machine::Role::Promoted));
-        steps.push(Step::Promote);
-        steps.push(Step::Callback(super::Action::OnRoleChange));
+        let script = self.local.has_pre_promote.then_some(Step::Script(Script::PrePromote));
+        let steps = script.into_iter().chain([
+            Step::Reading,
+            Step::Number,
+            Step::Role(super::machine::Role::Promoted),
+            Step::Promote,
+            Step::Callback(super::Action::OnRoleChange),
+        ]);
         self.begin_op(Op::new(Kind::Promote, because, steps));
         Decision::new("promoted self to leader by acquiring session lock", because)
+    }
+
+    /// What the reading after the taking of the lock says: which timeline comes next, or why this member may not
+    /// lead after all. Nobody else writes `status` and `history` while we hold the lock, so this stands.
+    pub(super) fn timeline_to_open(&mut self) -> Result<Vec<Step>, String> {
+        let Some(me) = self.row().map(|row| (row.position(), row.timeline)) else {
+            return Err("our own server does not answer".into());
+        };
+        let cluster = self.cluster().cloned().unwrap_or_default();
+        let manual = cluster.request().is_some_and(|r| r.scheduled_at.is_none());
+        if !manual {
+            let lag = cluster.status.optime.ahead_of(me.0);
+            if lag > self.settings.maximum_lag_on_failover {
+                return Err(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
+            }
+        }
+        let Some(mine) = me.1 else { return Ok(Vec::new()) };
+        let known = self.known_timeline().unwrap_or(mine).max(mine);
+        let reserve = (mine < known).then_some(Step::Reserve { above: mine, up_to: known });
+        Ok(reserve.into_iter().chain([Step::Announce(Timeline(known.0 + 1))]).collect())
     }
 
     /// A promotion that did not happen: the lock goes to somebody else.
