@@ -59,10 +59,22 @@ pub enum Happening {
         connection: u64,
         tip: RecordId,
     },
+    /// What has arrived is on the standby's disk.
+    StreamFlushed {
+        standby: HostId,
+        connection: u64,
+        tip: RecordId,
+    },
+    /// The standby's answer is back: it has written so much, or has it on its disk too.
     StreamAcked {
         standby: HostId,
         connection: u64,
         tip: RecordId,
+        flushed: bool,
+    },
+    /// A walsender has not heard of its standby for `wal_sender_timeout`.
+    StreamEnds {
+        connection: u64,
     },
     StreamRetry {
         standby: HostId,
@@ -162,6 +174,8 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub clients: Vec<Client>,
     pub streams: Vec<Option<Stream>>,
+    /// Walsenders whose standby's host is gone without a word, and which standby that was.
+    pub ghosts: Vec<(HostId, Stream)>,
     pub stream_retry: Vec<bool>,
     pub connections: u64,
     /// Added to every message of WAL.
@@ -196,6 +210,7 @@ impl World {
             store: Store::default(),
             wal: Wal::default(),
             streams: vec![None; hosts.len()],
+            ghosts: Vec::new(),
             stream_retry: vec![false; hosts.len()],
             hosts,
             clients: Vec::new(),
@@ -306,7 +321,11 @@ impl World {
                 self.schedule_expiry();
             }
             Happening::StreamArrives { standby, connection, tip } => self.stream_arrives(standby, connection, tip),
-            Happening::StreamAcked { standby, connection, tip } => self.stream_acked(standby, connection, tip),
+            Happening::StreamFlushed { standby, connection, tip } => self.stream_flushed(standby, connection, tip),
+            Happening::StreamAcked { standby, connection, tip, flushed } => {
+                self.stream_acked(standby, connection, tip, flushed);
+            }
+            Happening::StreamEnds { connection } => self.ghost_ends(connection),
             Happening::StreamRetry { standby } => self.stream_retries(standby),
             Happening::PeerArrives(question) => self.peer_answers(*question),
             Happening::Client { client, step } => self.client_steps(client, step),

@@ -201,6 +201,8 @@ impl World {
         if self.hosts[host].pg.running.is_none() {
             return Err(Failure::Failed("no server is running".to_owned()));
         }
+        self.hosts[host].pg.reload();
+        self.answer_waiters(host);
         self.look_at_streams(host);
         Ok(Yield::Done)
     }

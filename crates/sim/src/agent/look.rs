@@ -5,6 +5,7 @@ use jogi_core::ha::server::{Receiver, Row, Slot, Walsender};
 
 use crate::net::HostId;
 use crate::postgres::{Hang, Phase};
+use crate::streams::Stream;
 use crate::world::World;
 
 impl World {
@@ -41,7 +42,7 @@ impl World {
             receiver: self.receiver(host),
             replication: self.walsenders(host),
             slots: self.slots(host),
-            synchronous_standby_names: data.synchronous_standby_names.clone(),
+            synchronous_standby_names: pg.sync.text.clone(),
             synchronous_commit: "on".to_owned(),
             pending_restart: Default::default(),
             system_identifier: Some(data.system_identifier()),
@@ -61,32 +62,28 @@ impl World {
     }
 
     fn walsenders(&self, host: HostId) -> Vec<Walsender> {
-        let fed = self.streams.iter().enumerate().filter_map(|(standby, s)| Some((standby, s.as_ref()?)));
-        let fed = fed.filter(|(_, stream)| stream.upstream == host);
-        fed.map(|(standby, stream)| {
-            let acked = self.wal.end(stream.acked);
-            Walsender {
-                user: "replicator".to_owned(),
-                application_name: self.hosts[standby].name.0.clone(),
-                client_addr: Some(super::address(standby)),
-                state: "streaming".to_owned(),
-                sync_state: "async".to_owned(),
-                sync_priority: 0,
-                write: acked,
-                flush: acked,
-                replay: acked,
-            }
-        })
-        .collect()
+        let fed = self.fed_by(host);
+        let states = self.hosts[host].pg.sync.states(&self.standings(host, &fed));
+        let at = |record: Option<crate::wal::RecordId>| record.map(|r| self.wal.end(r)).unwrap_or_default();
+        let row = |((standby, stream), (sync_priority, sync_state)): (&(HostId, &Stream), (i64, &str))| Walsender {
+            user: "replicator".to_owned(),
+            application_name: self.hosts[*standby].name.0.clone(),
+            client_addr: Some(super::address(*standby)),
+            state: if stream.caught_up { "streaming" } else { "catchup" }.to_owned(),
+            sync_state: sync_state.to_owned(),
+            sync_priority,
+            write: at(stream.written),
+            flush: at(stream.flushed),
+            replay: at(stream.flushed),
+        };
+        fed.iter().zip(states).map(row).collect()
     }
 
     fn slots(&self, host: HostId) -> std::collections::BTreeMap<jogi_core::SlotName, Slot> {
         let Some(data) = self.hosts[host].pg.data() else { return Default::default() };
+        let fed = self.fed_by(host);
         let used = |name: &jogi_core::SlotName| {
-            self.streams.iter().enumerate().any(|(standby, stream)| {
-                stream.as_ref().is_some_and(|s| s.upstream == host)
-                    && self.hosts[standby].pg.data().and_then(|d| d.slot.as_ref()) == Some(name)
-            })
+            fed.iter().any(|(standby, _)| self.hosts[*standby].pg.data().and_then(|d| d.slot.as_ref()) == Some(name))
         };
         let slot = |(name, at): (&jogi_core::SlotName, &jogi_core::Lsn)| {
             let slot = Slot { active: used(name), restart: Some(*at), ..Slot::default() };

@@ -6,11 +6,14 @@
 //! What it models because rules depend on it: a SIGKILLed postmaster leaves backends that go on committing; a fast
 //! shutdown removes clients, writes the shutdown checkpoint and then waits for walsenders; a stopped or
 //! uninterruptible backend holds everything up; a promotion shows its timeline in `pg_control` only after a
-//! checkpoint; files alone decide whether a start comes up writable.
+//! checkpoint; files alone decide whether a start comes up writable; a commit that waits for standbys is on the disk
+//! already ([`sync_commit`]).
 
 pub mod data;
 pub mod rewind;
 pub mod start;
+pub mod sync_commit;
+pub mod sync_names;
 
 use std::time::Duration;
 
@@ -130,6 +133,8 @@ pub struct Postgres {
     pub slow_disk: u32,
     /// Starts end with this message.
     pub fail_starts: Option<String>,
+    /// `synchronous_standby_names` in force, and the commits that wait for those standbys.
+    pub sync: sync_commit::SyncCommit,
     /// Counts starts: a client's session belongs to one of them.
     pub server: u64,
     run: u64,
@@ -151,6 +156,11 @@ impl Postgres {
 
     fn disk(&self, wait: Duration) -> Duration {
         wait * self.slow_disk.max(1)
+    }
+
+    /// How long the disk takes to make one write durable; `None` when that need not be counted.
+    pub fn flush_time(&self, rng: &mut Rng) -> Option<Duration> {
+        (self.slow_disk > 1).then(|| self.disk(rng.millis(2, 12)))
     }
 
     pub fn data(&self) -> Option<&Data> {
@@ -256,6 +266,8 @@ impl Postgres {
         self.running =
             Some(Running { pid, adopted: false, phase: Phase::Recovering, hang: Hang::No, started, pending: None });
         self.later(self.disk(wait), Step::Recovered(plan));
+        self.sync = sync_commit::SyncCommit::default();
+        self.reload();
         if let Some(data) = self.data_mut() {
             data.state = match (data.standby_signal, data.state) {
                 (true, ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery) => {
@@ -453,6 +465,7 @@ impl Postgres {
             Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining => return,
         };
         running.phase = Phase::ClosingClients { writable };
+        self.cancel_waits();
         if let Some(data) = self.data_mut().filter(|d| d.state == ControlState::InProduction) {
             data.state = ControlState::ShuttingDown;
         }
@@ -511,6 +524,7 @@ impl Postgres {
         }
         let writable = matches!(running.phase, Phase::Primary | Phase::ClosingClients { writable: true });
         running.phase = Phase::ClosingClients { writable };
+        self.cancel_waits();
         self.due.clear();
         self.run += 1;
         self.later(rng.millis(5, 40), Step::QuickDie);
@@ -529,6 +543,7 @@ impl Postgres {
     /// SIGKILL to the postmaster alone.
     pub fn kill_postmaster(&mut self, rng: &mut Rng) -> Vec<News> {
         let Some(running) = self.running.take() else { return Vec::new() };
+        self.cancel_waits();
         let writable = match running.phase {
             Phase::Primary | Phase::ClosingClients { writable: true } => true,
             Phase::Recovering
@@ -585,6 +600,7 @@ impl Postgres {
         self.running = None;
         self.orphans = None;
         self.stuck_backend = None;
+        self.cancel_waits();
         self.due.clear();
     }
 
@@ -608,6 +624,7 @@ impl Postgres {
 
     fn exit(&mut self, status: &str) -> Vec<News> {
         self.stuck_backend = None;
+        self.cancel_waits();
         self.run += 1;
         match self.running.take() {
             Some(running) => vec![News::Exited { pid: running.pid, status: status.to_owned() }, News::Changed],
