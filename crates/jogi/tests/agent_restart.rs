@@ -32,6 +32,27 @@ fn restarting_an_agent_leaves_postgresql_and_its_clients_alone() {
     assert_eq!(leader.status()["timeline"], 1);
 }
 
+/// The new agent finds the guard holding the server to a lease that stands, and the store silent for a moment.
+#[test]
+fn an_agent_that_restarts_while_the_store_is_silent_touches_nothing() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.dcs(json!({"ttl": 10})).start();
+    let (leader, revision) = (herd.wait_leader(), herd.store().revision());
+    let (kept, postmaster) = (herd.keep_session(leader), leader.postmaster_pid());
+    leader.kill_agent();
+    herd.store().freeze();
+    let mark = leader.log_mark();
+    leader.start_agent();
+    leader.wait_log(mark, "does not answer", CHANGE_WITHIN);
+    wait::stays("the server goes on", Duration::from_millis(2500), || leader.is_writable());
+    herd.store().thaw();
+    herd.wait_healthy();
+    wait::stays("it keeps the lock", Duration::from_secs(10), || leader.is_writable());
+    assert_eq!((leader.postmaster(), kept.ended()), (Some(postmaster), None));
+    let holders = herd.values_after(revision, "leader");
+    assert!(holders.iter().all(|h| h.as_ref() == Some(&leader.name)), "the lock went {holders:?}");
+}
+
 #[test]
 fn an_agent_takes_over_a_postgresql_that_already_runs() {
     let Some(spec) = common::spec() else { return };

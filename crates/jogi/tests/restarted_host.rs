@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use jogi_testkit::herd::{CHANGE_WITHIN, HerdSpec};
 use jogi_testkit::wait;
 
@@ -48,4 +50,24 @@ fn an_old_primary_that_starts_by_itself_is_closed_and_follows() {
 fn red_it_stays_when_nobody_closes_it() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("keep-unleased")) else { return };
     assert!(!old_primary_comes_up_by_itself(spec), "no harm was done without the protection");
+}
+
+#[test]
+fn a_server_without_a_lease_is_closed_even_while_the_store_is_silent() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.members(1).start();
+    let member = herd.wait_leader();
+    let (before, ttl) = (member.postmaster_pid(), herd.ttl());
+    member.crash();
+    member.power_on();
+    wait::until("its processes are reaped", CHANGE_WITHIN, || !Path::new(&format!("/proc/{before}")).exists());
+    member.start_server_by_hand();
+    let stray = member.postmaster_pid();
+    herd.store().freeze();
+    member.start_agent();
+    wait::until("it was closed without a word of the store", CHANGE_WITHIN, || member.postmaster() != Some(stray));
+    wait::stays("it stays closed", ttl, || !member.is_writable());
+    herd.store().thaw();
+    herd.wait_healthy();
+    assert!(member.is_writable(), "it leads again with the store");
 }

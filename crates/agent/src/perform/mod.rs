@@ -18,6 +18,7 @@ mod sql;
 mod store;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     instance: ArcSwap<Instance>,
     peers: ArcSwap<Peers>,
     dcs: Arc<dyn Dcs>,
+    admitted: Arc<AtomicBool>,
     keeper: KeeperHandle,
     guard: Guard,
     rundir: Arc<RunDir>,
@@ -69,6 +71,8 @@ impl From<Outcome> for Ended {
 pub(crate) struct Parts {
     pub instance: Instance,
     pub dcs: Arc<dyn Dcs>,
+    /// Whether this member takes part already: nothing is asked of the store before.
+    pub admitted: Arc<AtomicBool>,
     pub keeper: KeeperHandle,
     pub guard: Guard,
     pub rundir: Arc<RunDir>,
@@ -81,6 +85,7 @@ impl Performer {
             instance: ArcSwap::from_pointee(parts.instance),
             peers: ArcSwap::from_pointee(peers),
             dcs: parts.dcs,
+            admitted: parts.admitted,
             keeper: parts.keeper,
             guard: parts.guard,
             rundir: parts.rundir,

@@ -58,6 +58,8 @@ pub(crate) enum Input {
         outcome: Box<Reloaded>,
         reply: Option<oneshot::Sender<Reply>>,
     },
+    /// It makes no sense to take part.
+    Refused(Exit),
     /// The keeper or the watch is gone: nothing can be decided any more.
     Lost(&'static str),
 }
@@ -98,6 +100,7 @@ pub(crate) struct Runtime {
     ttl: Duration,
     logged: Decision,
     terminating: bool,
+    refused: Option<Exit>,
 }
 
 impl Runtime {
@@ -122,6 +125,7 @@ impl Runtime {
             ttl: Duration::ZERO,
             logged: Decision::default(),
             terminating: false,
+            refused: None,
         })
     }
 
@@ -169,6 +173,7 @@ impl Runtime {
             Input::Terminate => self.terminate(),
             Input::Reload => self.reloader.begin(self.sender.clone(), None),
             Input::Reloaded { outcome, reply } => self.reloaded(*outcome, reply),
+            Input::Refused(exit) => self.refused = Some(exit),
             // The safe end: the permission is not renewed any more, and the guard holds the server to the lease.
             Input::Lost(what) => panic!("{what} has ended"),
         }
@@ -234,7 +239,7 @@ impl Runtime {
 
     /// Tells the core the time, begins all that it asks for, and publishes what it has become.
     fn turn(&mut self) -> Option<Exit> {
-        let mut exit = None;
+        let mut exit = self.refused.take();
         loop {
             let now = jogi_net::now();
             for event in self.effects.overdue(now.boot) {

@@ -1,13 +1,17 @@
 //! From the command line to the decision loop: read, check, refuse with a sentence what makes no sense, attach to
 //! what an earlier agent left, begin.
 //!
-//! Nothing is changed on disk or in the store before everything that can be refused has been looked at.
+//! Nothing is changed on disk or in the store before everything that can be refused has been looked at. The store may
+//! be silent for as long as it likes: then the loop begins without it, since a server that is writable without a
+//! lease must be closed all the same, and takes part ([`admission`]) when the store has answered.
 
+mod admission;
 mod prepare;
 mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,8 +32,9 @@ use crate::logging::panics::{self, Vital};
 use crate::notify;
 use crate::perform::{self, Attached, Guard, GuardOptions, LiveLook, Performer};
 use crate::rest;
-use crate::runtime::{self, Exit, INBOX, Input, Reloader, Runtime};
+use crate::runtime::{self, Exit, INBOX, Reloader, Runtime};
 use crate::source::Source;
+use admission::Admission;
 use prepare::{Prepared, prepare};
 
 /// How an agent is started.
@@ -89,16 +94,25 @@ async fn begin(prepared: Prepared, exe: PathBuf) -> anyhow::Result<Exit> {
     let Prepared { source, instance, rundir, intent } = prepared;
     let mut signals = Signals::listen()?;
     let dcs = store::connect(&instance.local)?;
-    let Some(view) = store::first_view(&*dcs, &mut signals).await? else {
-        return Ok(Exit { code: 0, why: "asked to end while waiting for the store".into() });
+    let first = match store::first_try(&*dcs, &mut signals).await? {
+        store::First::View(view) => {
+            store::refuse_twin(&instance.local, &view.cluster).await?;
+            Some(view)
+        }
+        store::First::Silent(why) => {
+            tracing::error!("the store at {} does not answer (trying on): {why}", dcs.describe());
+            None
+        }
+        store::First::AskedToEnd => {
+            return Ok(Exit { code: 0, why: "asked to end while waiting for the store".into() });
+        }
     };
-    store::refuse_twin(&instance.local, &view.cluster).await?;
 
     let (attached, attachments) = mpsc::channel(ATTACHED);
     let rundir = Arc::new(rundir);
     let guard = Guard::new(GuardOptions { rundir: Arc::clone(&rundir), exe }, attached);
     guard.client().await.map_err(|failure| anyhow::anyhow!("there is no guard: {failure}"))?;
-    let lead = Lead { source, instance, rundir, intent, signals, dcs, view, guard: guard.clone(), attachments };
+    let lead = Lead { source, instance, rundir, intent, signals, dcs, first, guard: guard.clone(), attachments };
     let exit = lead.run().await;
     dismiss(&guard).await;
     exit
@@ -112,16 +126,20 @@ struct Lead {
     intent: Option<Intent>,
     signals: Signals,
     dcs: Arc<dyn Dcs>,
-    view: View,
+    /// `None`: the store is silent.
+    first: Option<View>,
     guard: Guard,
     attachments: mpsc::Receiver<Attached>,
 }
 
 impl Lead {
     async fn run(self) -> anyhow::Result<Exit> {
-        let Lead { source, instance, rundir, intent, signals, dcs, view, guard, attachments } = self;
-        let adopted = adoptable(&guard, &view, &instance.local.name);
-        let armed = adopted.as_ref().map(|adopted| adopted.generation);
+        let Lead { source, instance, rundir, intent, signals, dcs, first, guard, attachments } = self;
+        let adopted = first.as_ref().and_then(|view| adoptable(&guard, view, &instance.local.name));
+        let armed = match &first {
+            Some(_) => adopted.as_ref().map(|adopted| adopted.generation),
+            None => standing(&guard),
+        };
         let (sender, inbox) = mpsc::channel(INBOX);
         let weaken = jogi_pg::weaken::asked();
         if !weaken.is_empty() {
@@ -140,33 +158,41 @@ impl Lead {
         })?;
         let dynamic = prepare::saved_dynamic(&instance.local);
         let reloader = Reloader::new(source, configured, &instance);
+        let local = Arc::clone(&instance.local);
+        let admitted = Arc::new(AtomicBool::new(false));
         let performer = Performer::new(perform::Parts {
             instance,
             dcs: Arc::clone(&dcs),
+            admitted: Arc::clone(&admitted),
             keeper: keeper.clone(),
             guard: guard.clone(),
             rundir,
         })?;
-        rest::serve(rest::Options {
-            configuration,
-            published: Arc::clone(&published),
-            requests: ask,
-            dcs: Arc::clone(&dcs),
+        let admission = Admission {
+            local,
+            rest: rest::Options {
+                configuration,
+                published: Arc::clone(&published),
+                requests: ask,
+                dcs: Arc::clone(&dcs),
+                keeper: keeper.clone(),
+                live: Arc::new(LiveLook::new(performer.clone())),
+            },
+            dcs,
+            guard: guard.clone(),
             keeper: keeper.clone(),
-            live: Arc::new(LiveLook::new(performer.clone())),
-        })
-        .await?;
-
+            inbox: sender.clone(),
+            admitted,
+        };
         tokio::spawn(gather::guard::follow(guard, attachments, sender.clone()));
         tokio::spawn(gather::lease::follow(leases, sender.clone()));
-        tokio::spawn(gather::store::follow(dcs.watch(), sender.clone()));
         tokio::spawn(signals.follow(sender.clone()));
-        let first = Event::View { cluster: view.cluster, read_at: view.read_at, linearizable: true };
-        // It has room: nothing else has been put into it yet.
-        let _ = sender.try_send(Input::Event(first));
+        match first {
+            Some(view) => admission.enter(view).await?,
+            None => _ = tokio::spawn(admission.wait()),
+        }
         let parts = runtime::Parts { ha, performer, keeper, published, inbox: (sender, inbox), requests, reloader };
         let runtime = Runtime::new(parts)?;
-        notify::ready();
         tracing::info!("the agent has begun");
         Ok(runtime.run(Event::Began(Found { intent, armed, dynamic })).await)
     }
@@ -185,6 +211,13 @@ fn adoptable(guard: &Guard, view: &View, name: &jogi_core::MemberName) -> Option
         generation: Generation(found.lease.generation),
         ttl: (!found.ttl.is_zero()).then_some(found.ttl),
     })
+}
+
+/// The lock that the guard still holds the server to, of which the store has not been asked yet.
+fn standing(guard: &Guard) -> Option<Generation> {
+    let lease = guard.page().borrow().clone()?.lease()?.lease;
+    let stands = lease.generation != 0 && boot_now() < lease.deadlines.valid_until;
+    stands.then_some(Generation(lease.generation))
 }
 
 /// A guard that has no server any more has nothing to do; one that has stays.

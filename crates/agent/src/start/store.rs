@@ -14,11 +14,13 @@ use jogi_net::tls::ClientTls;
 
 use crate::gather::signals::Signals;
 
-/// How long one try to read the store takes at most: a second at first, and one more with each try, up to this.
+/// How long one try to read the store takes at most: this at first, and as much more with each try, up to
+/// [`LONGEST_TRY`].
+const FIRST_TRY: Duration = Duration::from_secs(1);
 const LONGEST_TRY: Duration = Duration::from_secs(5);
 /// The pause between tries grows from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// A silent store is named at once, then after this long, and then each time after twice as long.
+/// A silent store is named at the first try, then after this long, and then each time after twice as long.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// … but not less often than this.
 const SAY_AT_LEAST: Duration = Duration::from_secs(600);
@@ -61,23 +63,38 @@ fn store_of(local: &Local) -> anyhow::Result<Arc<dyn Dcs>> {
     Ok(Arc::new(Etcd3::new(options)?))
 }
 
-/// Reads the cluster, trying until the store answers. `None`: asked to end meanwhile.
-pub(super) async fn first_view(dcs: &dyn Dcs, signals: &mut Signals) -> anyhow::Result<Option<View>> {
+/// What the first try to read the store brought.
+pub(super) enum First {
+    View(View),
+    Silent(DcsError),
+    AskedToEnd,
+}
+
+/// One try, short enough that nothing waits for it.
+pub(super) async fn first_try(dcs: &dyn Dcs, signals: &mut Signals) -> anyhow::Result<First> {
+    let answer = tokio::select! {
+        answer = dcs.load(Freshness::Linearizable, FIRST_TRY) => answer,
+        () = signals.asked_to_end() => return Ok(First::AskedToEnd),
+    };
+    match answer {
+        Ok(view) => Ok(First::View(view)),
+        Err(error @ DcsError::Denied { .. }) => bail!("{error}"),
+        Err(error) => Ok(First::Silent(error)),
+    }
+}
+
+/// Reads the cluster, trying until the store answers. The first silence has been said.
+pub(super) async fn first_view(dcs: &dyn Dcs) -> anyhow::Result<View> {
     let begin = boot_now();
     let mut pauses = jogi_net::Backoff::new(PAUSES.0, PAUSES.1);
-    let (mut say_at, mut interval) = (begin, SAY_AGAIN);
+    let (mut say_at, mut interval) = (begin + SAY_AGAIN, SAY_AGAIN * 2);
     loop {
-        let limit = (Duration::from_secs(1) * (1 + pauses.tries())).min(LONGEST_TRY);
-        let answer = tokio::select! {
-            answer = dcs.load(Freshness::Linearizable, limit) => answer,
-            () = signals.asked_to_end() => return Ok(None),
-        };
-        let error = match answer {
+        tokio::time::sleep(pauses.next(jogi_net::random_u64())).await;
+        let limit = (FIRST_TRY * (1 + pauses.tries())).min(LONGEST_TRY);
+        let error = match dcs.load(Freshness::Linearizable, limit).await {
             Ok(view) => {
-                if pauses.tries() > 0 {
-                    tracing::info!("the store answers, after {} s", boot_now().since(begin).as_secs());
-                }
-                return Ok(Some(view));
+                tracing::info!("the store answers, after {} s", boot_now().since(begin).as_secs());
+                return Ok(view);
             }
             Err(error @ DcsError::Denied { .. }) => bail!("{error}"),
             Err(error) => error,
@@ -91,10 +108,6 @@ pub(super) async fn first_view(dcs: &dyn Dcs, signals: &mut Signals) -> anyhow::
             );
             say_at = now + interval;
             interval = (interval * 2).min(SAY_AT_LEAST);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pauses.next(jogi_net::random_u64())) => {}
-            () = signals.asked_to_end() => return Ok(None),
         }
     }
 }
