@@ -15,6 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Nobody sends the store more than this in one request; more ends the connection.
 const LARGEST_REQUEST: usize = 4 << 20;
+/// How a request begins whose answer is a stream of changes.
+const WATCH: &[u8] = b"POST /v3/watch";
 
 /// How requests are treated, from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Manner {
     Slow(Duration),
     /// Requests reach the store, and no answer comes back.
     Mute,
+    /// Everything is answered, and an open watch brings no change any more.
+    HeldWatch,
 }
 
 /// Listens at the store's address in its stead: see [`super::HerdSpec::store_front`]. Ends when dropped.
@@ -55,13 +59,23 @@ impl Shared {
 impl Front {
     /// Begins to listen, honestly.
     pub fn before(store: &Store) -> Front {
+        Front::listening(store, store.front())
+    }
+
+    /// Beside a store that listens at its own address: for the one member that is told of this one. Returns the address.
+    pub fn beside(store: &Store) -> (Front, SocketAddr) {
+        let at = SocketAddr::new(store.front().ip(), store.front().port() - 2);
+        (Front::listening(store, at), at)
+    }
+
+    fn listening(store: &Store, at: SocketAddr) -> Front {
         let shared = Arc::new(Shared {
             behind: store.behind(),
             manner: Mutex::new(Manner::Honest),
             generation: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
-        let (at, for_thread) = (store.front(), Arc::clone(&shared));
+        let for_thread = Arc::clone(&shared);
         store.run(move || {
             let listener = TcpListener::bind(at).unwrap_or_else(|e| panic!("listening at {at}: {e}"));
             listener.set_nonblocking(true).unwrap_or_else(|e| panic!("listening at {at}: {e}"));
@@ -73,8 +87,13 @@ impl Front {
 
     /// Changes the manner and cuts all connections of the one before.
     pub fn behave(&self, manner: Manner) {
-        *self.shared.manner.lock().unwrap_or_else(PoisonError::into_inner) = manner;
+        self.turn(manner);
         self.shared.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Changes the manner of the connections that stand, and of later ones.
+    pub fn turn(&self, manner: Manner) {
+        *self.shared.manner.lock().unwrap_or_else(PoisonError::into_inner) = manner;
     }
 }
 
@@ -106,7 +125,7 @@ fn serve(client: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let generation = shared.generation();
     match shared.manner() {
         Manner::Answer { status, body } => answer(client, shared, generation, status, &body),
-        Manner::Honest | Manner::Slow(_) | Manner::Mute => tunnel(client, shared, generation),
+        Manner::Honest | Manner::Slow(_) | Manner::Mute | Manner::HeldWatch => tunnel(client, shared, generation),
     }
 }
 
@@ -148,18 +167,39 @@ fn tunnel(client: &TcpStream, shared: &Arc<Shared>, generation: u64) -> io::Resu
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK_EVERY))?;
     }
+    let watch = Arc::new(AtomicBool::new(false));
     let (requests_from, requests_to, shared_too) = (client.try_clone()?, store.try_clone()?, Arc::clone(shared));
+    let watch_too = Arc::clone(&watch);
     thread::spawn(move || {
-        let _ = carry(&requests_from, &requests_to, &shared_too, generation, false);
+        let _ = carry(&requests_from, &requests_to, &shared_too, generation, |part| {
+            if part.starts_with(WATCH) {
+                watch_too.store(true, Ordering::SeqCst);
+            }
+            true
+        });
         let _ = requests_to.shutdown(Shutdown::Both);
     });
-    let carried = carry(&store, client, shared, generation, true);
+    let carried = carry(&store, client, shared, generation, |_| match shared.manner() {
+        Manner::Slow(by) => {
+            thread::sleep(by);
+            true
+        }
+        Manner::Mute => false,
+        Manner::HeldWatch => !watch.load(Ordering::SeqCst),
+        Manner::Honest | Manner::Answer { .. } => true,
+    });
     let _ = store.shutdown(Shutdown::Both);
     carried
 }
 
-/// Carries bytes one way until an end or another manner.
-fn carry(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, generation: u64, answers: bool) -> io::Result<()> {
+/// Carries the bytes that pass `through` one way, until an end or another manner.
+fn carry(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    shared: &Shared,
+    generation: u64,
+    through: impl Fn(&[u8]) -> bool,
+) -> io::Result<()> {
     let mut part = [0; 16 * 1024];
     while shared.generation() == generation {
         let read = match from.read(&mut part) {
@@ -168,14 +208,9 @@ fn carry(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, generation: 
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => continue,
             Err(e) => return Err(e),
         };
-        if answers {
-            match shared.manner() {
-                Manner::Slow(by) => thread::sleep(by),
-                Manner::Mute => continue,
-                Manner::Honest | Manner::Answer { .. } => {}
-            }
+        if through(&part[..read]) {
+            to.write_all(&part[..read])?;
         }
-        to.write_all(&part[..read])?;
     }
     Ok(())
 }
