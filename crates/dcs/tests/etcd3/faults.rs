@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::suite::{SOON, TTL, done, eventually, leader, lost, take, view_where, write};
-use jogi_core::view::{Condition, Expect, Key, Write};
+use jogi_core::view::{Condition, Expect, Key, Session, Write};
 use jogi_dcs::{Acquired, Beat, Dcs, DcsError, Etcd3, Etcd3Options, Freshness};
 use jogi_net::tls::ClientTls;
 use jogi_testkit::etcd::{Etcd, EtcdOptions, EtcdTls};
@@ -273,14 +273,29 @@ async fn a_watch_at_rest_asks_nothing() {
     take(&keeper, &session).await;
     let mut watch = dcs.clone().watch();
     view_where(&mut watch, "the leader", SOON, |c| leader(c) == Some("a")).await;
+    for _ in 0..10 {
+        if let Some(asked) = requests_of_four_beats(&etcd, &keeper, &session).await {
+            assert_eq!(asked, 8, "four beats of two requests each, and nothing else");
+            return;
+        }
+    }
+    panic!("in none of ten rounds was every beat answered so soon that no second try of it began");
+}
+
+/// How many requests etcd has seen while four beats were made. `None` when one of them may have been tried twice: then the
+/// count says nothing about the watch.
+async fn requests_of_four_beats(etcd: &Etcd, keeper: &Arc<dyn Dcs>, session: &Session) -> Option<u64> {
+    // A try has its share of the deadline before it is overtaken by another, at most a second.
+    let (deadline, surely_one_try) = (ms(60_000), ms(800));
     let before = etcd.requests(0);
+    let mut undisturbed = true;
     for _ in 0..4 {
-        keeper.beat(&session, true, SOON).await.expect("an answer");
+        let began = Instant::now();
+        keeper.beat(session, true, deadline).await.expect("an answer");
+        undisturbed &= began.elapsed() < surely_one_try;
         tokio::time::sleep(ms(500)).await;
     }
-    let asked = etcd.requests(0) - before;
-    // A busy machine makes a try slow, and a slow try is overtaken by another.
-    assert!((8..=10).contains(&asked), "four beats of two requests each, and nothing else: {asked}");
+    undisturbed.then(|| etcd.requests(0) - before)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
