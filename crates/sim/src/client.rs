@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::net::{HostId, Node};
 use crate::postgres::sync_commit::Committed;
-use crate::postgres::{Hang, Phase};
+use crate::postgres::{Hang, News, Phase};
 use crate::wal::RecordId;
 use crate::world::{Happening, World};
 
@@ -125,7 +125,9 @@ impl World {
         if hosts[session.host].pg.server != session.server {
             return;
         }
-        let Some(committed) = hosts[session.host].pg.commit_for(wal, bytes, client) else { return };
+        let Some(committed) = hosts[session.host].pg.commit_for(wal, bytes, client) else {
+            return self.postgres_news(session.host, vec![News::Changed]);
+        };
         self.commits += 1;
         match committed {
             Committed::Acknowledged { record, synchronous } => {

@@ -59,6 +59,10 @@ pub enum Fault {
     FailClones(HostId, u32),
     FailStarts(HostId, Option<String>),
     SlowDisk(HostId, u32),
+    FillDisk(HostId),
+    FreeDisk(HostId),
+    /// SIGKILL to one backend: the postmaster ends all others and goes through recovery.
+    KillBackend(HostId),
     StepWallClock(HostId, i64),
     /// An operator deletes one key.
     DeleteKey(Key),
@@ -140,6 +144,17 @@ impl World {
             Fault::FailClones(host, times) => self.hosts[host].failing_clones = times,
             Fault::FailStarts(host, why) => self.hosts[host].pg.fail_starts = why,
             Fault::SlowDisk(host, factor) => self.hosts[host].pg.slow_disk = factor,
+            Fault::FillDisk(host) => self.hosts[host].pg.disk_full = true,
+            Fault::FreeDisk(host) => {
+                self.hosts[host].pg.disk_full = false;
+                self.look_at_streams(host);
+            }
+            Fault::KillBackend(host) => {
+                if self.hosts[host].pg.answers() {
+                    let news = self.hosts[host].pg.crash_inside();
+                    self.postgres_news(host, news);
+                }
+            }
             Fault::StepWallClock(host, micros) => self.hosts[host].clock.wall_error += micros,
             Fault::DeleteKey(key) => {
                 self.store.force(&key, None);

@@ -308,6 +308,7 @@ fn undo_of(fault: &Fault) -> Option<Fault> {
         Fault::DelayWatch(host, _) => Some(Fault::DelayWatch(*host, Duration::ZERO)),
         Fault::DelayReplication(_) => Some(Fault::DelayReplication(Duration::ZERO)),
         Fault::SlowDisk(host, _) => Some(Fault::SlowDisk(*host, 1)),
+        Fault::FillDisk(host) => Some(Fault::FreeDisk(*host)),
         Fault::Patch(changes) if changes.get("pause").is_some() => Some(Fault::Patch(json!({"pause": Value::Null}))),
         Fault::BootHost(_)
         | Fault::BootHostWithPostgres(_)
@@ -322,6 +323,8 @@ fn undo_of(fault: &Fault) -> Option<Fault> {
         | Fault::StartAgent(_)
         | Fault::StoreUp
         | Fault::StoreChangesLeader
+        | Fault::FreeDisk(_)
+        | Fault::KillBackend(_)
         | Fault::FailClones(..)
         | Fault::FailStarts(..)
         | Fault::StepWallClock(..)
@@ -346,6 +349,7 @@ fn repair(world: &mut World) {
         world.inflict(Fault::ContinueServer(host));
         world.inflict(Fault::FreeBackend(host));
         world.inflict(Fault::SlowDisk(host, 1));
+        world.inflict(Fault::FreeDisk(host));
         world.inflict(Fault::DelayWatch(host, Duration::ZERO));
         world.inflict(Fault::FailClones(host, 0));
         if world.hosts[host].agent.as_ref().is_some_and(|a| a.stall != Stall::No) {

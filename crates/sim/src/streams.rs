@@ -268,6 +268,10 @@ impl World {
         if !self.hosts[standby].pg.receives() {
             return self.retry_stream(standby, RETRANSMIT);
         }
+        if self.hosts[standby].pg.disk_full {
+            self.end_stream(standby);
+            return self.retry_stream(standby, RETRY);
+        }
         stream.sent = tip;
         stream.blocked = None;
         let World { hosts, wal, .. } = self;

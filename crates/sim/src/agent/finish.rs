@@ -10,9 +10,9 @@ use jogi_core::{Lsn, Tick, Timeline};
 use super::Requester;
 use crate::net::HostId;
 use crate::peers::document_of_reply;
-use crate::postgres::Phase;
 use crate::postgres::data::{Data, Dir, HalfMade, Making};
 use crate::postgres::rewind::{Rewound, copy, rewind, single_user};
+use crate::postgres::{NO_SPACE, Phase};
 use crate::store;
 use crate::trace::Topic;
 use crate::weakness::Weakness;
@@ -48,6 +48,9 @@ impl World {
                 }
                 None => Err(Failure::Failed("there is no pg_wal to write a history file into".to_owned())),
             },
+            Act::Intend { .. } | Act::Configure { .. } if self.hosts[host].pg.disk_full => {
+                Err(Failure::Failed(format!("cannot write a file: {NO_SPACE}")))
+            }
             Act::Intend { intent } => {
                 if self.weakness != Some(Weakness::NoIntent) {
                     self.hosts[host].intent = Some((intent, self.hosts[host].incarnation));
@@ -373,6 +376,10 @@ impl World {
     }
 
     fn initdb(&mut self, host: HostId) -> Outcome {
+        if self.hosts[host].pg.disk_full {
+            self.hosts[host].pg.dir = Dir::Empty;
+            return Err(Failure::Failed(format!("initdb: could not write to file: {NO_SPACE}")));
+        }
         self.counts.bootstraps += 1;
         let system = 7_400_000_000_000_000_000 + self.rng.range(0, 1_000_000_000_000);
         let World { hosts, wal, .. } = self;
@@ -402,8 +409,8 @@ impl World {
         if !ours {
             return Err(Failure::Failed("pg_basebackup: the directory exists but is not empty".to_owned()));
         }
-        if machine.failing_clones > 0 {
-            machine.failing_clones -= 1;
+        if machine.failing_clones > 0 || machine.pg.disk_full {
+            machine.failing_clones = machine.failing_clones.saturating_sub(1);
             machine.pg.dir = Dir::Empty;
             return Err(Failure::Failed("pg_basebackup: could not receive data: no space left on device".to_owned()));
         }
@@ -460,6 +467,9 @@ impl World {
                 return Err(Failure::Failed("pg_rewind: there is no target data directory".to_owned()));
             }
         };
+        if hosts[host].pg.disk_full {
+            return Err(Failure::Failed(format!("pg_rewind: could not write to file: {NO_SPACE}")));
+        }
         let Some(theirs) = hosts[from].pg.data().cloned() else {
             return Err(Failure::Failed("pg_rewind: the source has no data".to_owned()));
         };

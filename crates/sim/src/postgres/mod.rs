@@ -98,6 +98,8 @@ pub struct Orphans {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Recovered(Plan),
+    /// Every process but the postmaster has ended after a crash of one of them.
+    Reinitialised,
     Promoted,
     ClientsGone,
     CheckpointWritten,
@@ -131,6 +133,8 @@ pub struct Postgres {
     pub stuck_backend: Option<StuckBackend>,
     /// Multiplies everything that reads or writes the disk; 0 and 1 are normal.
     pub slow_disk: u32,
+    /// Nothing can be written any more: reading, and what is running and only reads, goes on.
+    pub disk_full: bool,
     /// Starts end with this message.
     pub fail_starts: Option<String>,
     /// `synchronous_standby_names` in force, and the commits that wait for those standbys.
@@ -143,6 +147,10 @@ pub struct Postgres {
 
 /// `wal_sender_timeout`.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// After a crash of one of its processes, until every other has ended and recovery begins.
+const REINITIALISES: Duration = Duration::from_millis(250);
+/// What ENOSPC reads like.
+pub const NO_SPACE: &str = "No space left on device";
 
 impl Postgres {
     /// The steps that will follow, with how long from now; each is handed to [`step`](Self::step) with its run.
@@ -252,6 +260,7 @@ impl Postgres {
         };
         let plan = match &self.fail_starts {
             Some(why) => Plan::Fatal(why.clone()),
+            None if self.disk_full => Plan::Fatal(format!("could not write lock file \"postmaster.pid\": {NO_SPACE}")),
             None => start::plan(data, wal),
         };
         let wait = match plan {
@@ -289,7 +298,8 @@ impl Postgres {
             Step::Recovered(plan) => self.recovered(plan, wal),
             Step::Promoted => self.promoted(wal),
             Step::ClientsGone => self.clients_gone(rng),
-            Step::CheckpointWritten => self.checkpoint_written(wal),
+            Step::CheckpointWritten => self.checkpoint_written(wal, rng),
+            Step::Reinitialised => self.reinitialised(wal, rng),
             Step::QuickDie => self.quick_died(),
             Step::DrainTimeout => self.exit("exited with code 0"),
             Step::Gone if self.stuck_backend == Some(StuckBackend::Uninterruptible) => {
@@ -309,6 +319,9 @@ impl Postgres {
             Plan::Fatal(why) => self.exit(&format!("exited with code 1: {why}")),
             Plan::Stuck => Vec::new(),
             Plan::Serve => self.opened(),
+            Plan::CrashRecovery if self.disk_full => {
+                self.exit(&format!("exited with code 1: could not write to file: {NO_SPACE}"))
+            }
             Plan::CrashRecovery => {
                 if let Some(data) = self.data_mut() {
                     let timeline = wal.timeline(data.tip);
@@ -391,6 +404,28 @@ impl Postgres {
         self.append(wal, Kind::Commit, bytes)
     }
 
+    /// One of the server's processes crashes: the postmaster ends all others and begins again with recovery. The files
+    /// that decide whether it comes up writable are the ones of its start: who leads, and with what right, it does not
+    /// ask.
+    pub fn crash_inside(&mut self) -> Vec<News> {
+        let Some(running) = self.running.as_mut() else { return Vec::new() };
+        running.phase = Phase::Recovering;
+        self.server += 1;
+        self.run += 1;
+        self.due.clear();
+        self.stuck_backend = None;
+        self.cancel_waits();
+        self.later(self.disk(REINITIALISES), Step::Reinitialised);
+        vec![News::Changed]
+    }
+
+    fn reinitialised(&mut self, wal: &Wal, rng: &mut Rng) -> Vec<News> {
+        let Some(plan) = self.dir.whole().map(|data| start::plan(data, wal)) else { return Vec::new() };
+        let wait = self.disk(rng.millis(100, 1000));
+        self.later(wait, Step::Recovered(plan));
+        Vec::new()
+    }
+
     fn append(&mut self, wal: &mut Wal, kind: Kind, bytes: u64) -> Option<RecordId> {
         let data = self.data_mut()?;
         let timeline = wal.timeline(data.tip);
@@ -401,6 +436,7 @@ impl Postgres {
     /// CHECKPOINT; a restartpoint on a standby changes nothing here.
     pub fn checkpoint(&mut self, wal: &mut Wal) -> Result<(), String> {
         match self.phase() {
+            Some(_) if self.disk_full => Err(format!("CHECKPOINT: could not write to file: {NO_SPACE}")),
             Some(Phase::Primary) if self.answers() => {
                 if let Some(data) = self.data_mut() {
                     let timeline = wal.timeline(data.tip);
@@ -437,6 +473,9 @@ impl Postgres {
         if self.hang() == Hang::Everything {
             self.later(Duration::from_millis(100), Step::Promoted);
             return Vec::new();
+        }
+        if self.disk_full {
+            return self.exit(&format!("exited with code 1: could not write to file: {NO_SPACE}"));
         }
         if let Some(data) = self.data_mut() {
             let timeline = data.next_timeline(wal);
@@ -484,9 +523,13 @@ impl Postgres {
         Vec::new()
     }
 
-    fn checkpoint_written(&mut self, wal: &mut Wal) -> Vec<News> {
+    fn checkpoint_written(&mut self, wal: &mut Wal, rng: &mut Rng) -> Vec<News> {
         if self.phase() != Some(Phase::WritingCheckpoint) {
             return Vec::new();
+        }
+        // A last record may fit into what is there already, or need a new file.
+        if self.disk_full && rng.one_in(2) {
+            return self.exit(&format!("exited with code 1: could not write to file: {NO_SPACE}"));
         }
         let Some(data) = self.dir.whole_mut() else { return Vec::new() };
         if data.state == ControlState::ShuttingDown {

@@ -124,9 +124,14 @@ impl Postgres {
         }
     }
 
-    /// A client's commit reaches the disk. `None`: the session is broken.
+    /// A client's commit reaches the disk. `None`: the session is broken; when the disk was full, by the crash of the
+    /// whole server (a commit that cannot be written is no error but a panic).
     pub fn commit_for(&mut self, wal: &mut Wal, bytes: u64, client: usize) -> Option<Committed> {
         if !self.can_commit() {
+            return None;
+        }
+        if self.disk_full {
+            self.crash_inside();
             return None;
         }
         let record = self.append(wal, Kind::Commit, bytes)?;
@@ -299,6 +304,24 @@ mod tests {
         assert_eq!(bench.pg.cancel_wait(3), None);
         assert_eq!(bench.pg.cancel_wait(4), Some(record));
         assert!(!bench.pg.sync.waits());
+    }
+
+    #[test]
+    fn a_full_disk_crashes_the_primary_at_its_next_commit_and_keeps_it_down() {
+        let mut bench = primary();
+        bench.commit(0);
+        let tip = bench.pg.data().expect("whole").tip;
+        bench.pg.disk_full = true;
+        assert!(bench.pg.can_commit(), "nothing has been written yet");
+        assert_eq!(bench.pg.commit_for(&mut bench.wal, 100, 0), None);
+        assert!(bench.pg.running.is_some() && !bench.pg.accepts(), "the postmaster tries recovery");
+        bench.settle();
+        assert!(bench.pg.is_gone(), "which needs space too");
+        bench.start();
+        assert!(bench.pg.is_gone());
+        bench.pg.disk_full = false;
+        bench.start();
+        assert!(bench.pg.can_commit() && bench.wal.contains(bench.pg.data().expect("whole").tip, tip));
     }
 
     #[test]

@@ -210,6 +210,9 @@ impl Runner {
             "fail-starts" => Fault::FailStarts(host(0)?, Some("could not create shared memory".to_owned())),
             "allow-starts" => Fault::FailStarts(host(0)?, None),
             "slow-disk" => Fault::SlowDisk(host(0)?, arg(1)?.parse().map_err(|e| format!("{e}"))?),
+            "fill-disk" => Fault::FillDisk(host(0)?),
+            "free-disk" => Fault::FreeDisk(host(0)?),
+            "kill-backend" => Fault::KillBackend(host(0)?),
             "wipe-store" => Fault::WipeStore,
             "lose-disk" => Fault::LoseDisk(host(0)?),
             "delete-key" => {
