@@ -1,0 +1,149 @@
+//! An operation is over, has failed, or is void: what it leaves behind, and what the asker is told.
+
+use std::time::Duration;
+
+use super::super::machine::{Ha, NoteLevel, Phase, Purpose, Role, SHORT};
+use super::super::timer::Timer;
+use super::super::{Act, Intent, Lane, Reply};
+use super::{Kind, Op, Step};
+
+impl Ha {
+    pub(super) fn op_voided(&mut self, op: Op) {
+        self.note(NoteLevel::Warning, format!("{} is given up: the leader lock is lost", op.kind.word()));
+        self.reply_to(op.request, Reply::new(503, format!("{} failed", op.kind.word())));
+        self.phase = Phase::AsSeen;
+        self.look();
+    }
+
+    pub(super) fn op_over(&mut self, op: Op) {
+        self.timers.clear(Timer::Step);
+        match op.kind {
+            Kind::Promote => {
+                self.armed = self.lease.lock.as_ref().map(|l| l.generation);
+                self.server_changed(|server| {
+                    if let Some(row) = &mut server.row {
+                        row.in_recovery = false;
+                        row.flushed = row.replayed.max(row.received);
+                        row.timeline = None;
+                        row.receiver = None;
+                    }
+                });
+                self.role = Role::Primary;
+                self.phase = Phase::AsSeen;
+                self.divergence = Default::default();
+                self.followed = None;
+                self.look();
+            }
+            Kind::Start | Kind::Restart | Kind::Follow => {
+                self.failures.start = 0;
+                self.first_start_done = true;
+                self.phase = Phase::AsSeen;
+                self.look();
+            }
+            Kind::Rewind => {
+                self.failures.rewind = 0;
+                self.divergence.rewound();
+                self.look();
+            }
+            Kind::Clone => {
+                self.failures.clone = 0;
+                self.divergence = Default::default();
+                self.phase = Phase::AsSeen;
+                self.look();
+            }
+            Kind::Bootstrap => {
+                self.phase = Phase::AsSeen;
+                self.first_start_done = true;
+                self.load();
+                self.look();
+            }
+            Kind::CleanUp => {
+                self.found.intent = None;
+                self.look();
+            }
+            Kind::Reinitialize => {
+                self.divergence = Default::default();
+                self.phase = Phase::AsSeen;
+                self.look();
+            }
+            Kind::Close | Kind::HandOver | Kind::Bequeath => {
+                self.phase = Phase::AsSeen;
+                self.look();
+            }
+            Kind::Shutdown => {}
+        }
+        self.reply_to(op.request, op.kind.good_news());
+    }
+
+    pub(super) fn op_failed(&mut self, op: Op, why: &str) {
+        self.timers.clear(Timer::Step);
+        self.note(NoteLevel::Error, format!("{} failed: {why}", op.kind.word()));
+        self.reply_to(op.request, op.kind.bad_news(why));
+        self.look();
+        match op.kind {
+            Kind::Start | Kind::Restart => {
+                self.phase = if op.kind == Kind::Restart { Phase::RestartFailed } else { Phase::StartFailed };
+                self.failures.start += 1;
+                self.pause_after(self.failures.start);
+            }
+            Kind::Clone | Kind::CleanUp => {
+                self.phase = Phase::AsSeen;
+                self.failures.clone += 1;
+                self.pause_after(self.failures.clone);
+                if op.kind == Kind::Clone {
+                    self.found.intent = Some(Intent::Clone);
+                }
+            }
+            Kind::Rewind => self.rewind_failed(why, op.was_at(|step| matches!(step, Step::Rewind(_)))),
+            Kind::Promote => self.promotion_failed(&op),
+            Kind::HandOver => self.hand_over_failed(why),
+            Kind::Bootstrap => self.bootstrap_failed(op.initialize, why),
+            Kind::Follow => {
+                self.followed = None;
+                self.configured = None;
+                self.pause_after(1);
+            }
+            Kind::Reinitialize => {
+                self.phase = Phase::AsSeen;
+                if op.is_past(|step| matches!(step, Step::Intend(_))) {
+                    self.found.intent = Some(Intent::PutAside);
+                }
+                self.pause_after(1);
+            }
+            Kind::Close | Kind::Bequeath => {
+                self.phase = Phase::AsSeen;
+                self.pause_after(1);
+            }
+            Kind::Shutdown => {
+                self.exited = true;
+                let why = format!("the shutdown was not clean: {why}");
+                self.fire(Lane::Server, Act::Exit { code: 1, why }, SHORT, Purpose::Unattended);
+            }
+        }
+    }
+
+    /// Growing pauses between tries of the same thing: 0.5 s, doubled up to 30 s.
+    pub(in crate::ha) fn pause_after(&mut self, failures: u32) {
+        let pause = Duration::from_millis(500) * 2u32.pow(failures.saturating_sub(1).min(6));
+        self.failures.retry_at = self.now.boot + pause.min(Duration::from_secs(30));
+        self.timers.set(Timer::Retry, self.failures.retry_at);
+    }
+}
+
+impl Kind {
+    fn good_news(self) -> Reply {
+        match self {
+            Kind::Restart => Reply::new(200, "restarted successfully"),
+            Kind::Reinitialize => Reply::new(200, "reinitialize started"),
+            other => Reply::new(200, format!("{} done", other.word())),
+        }
+    }
+
+    fn bad_news(self, why: &str) -> Reply {
+        match self {
+            Kind::Restart if why.contains("in time") => Reply::new(503, "postgres is still starting"),
+            Kind::Restart => Reply::new(503, "restart failed"),
+            other => Reply::new(503, format!("{} failed: {why}", other.word())),
+        }
+    }
+}
