@@ -401,6 +401,23 @@ impl Bench {
         std::iter::from_fn(|| self.ha.poll_note()).map(|n| n.text).collect()
     }
 
+    /// Lets every open effect of this name fail; how many.
+    pub fn fail_all(&mut self, wanted: &str, failure: Failure) -> usize {
+        let mut failed = 0;
+        while let Some(id) = self.take(wanted) {
+            self.tell(Event::Done { id, outcome: Err(failure.clone()) });
+            failed += 1;
+            if failed > 100 {
+                panic!("{wanted} is asked for again at once");
+            }
+        }
+        failed
+    }
+
+    pub fn is_open(&self, wanted: &str) -> bool {
+        self.open.iter().any(|e| e.act.name() == wanted)
+    }
+
     fn answer_all(&mut self, wanted: &str, outcome: Outcome) {
         while let Some(id) = self.take(wanted) {
             self.tell(Event::Done { id, outcome: outcome.clone() });

@@ -1,0 +1,167 @@
+//! What goes wrong in the middle of things, one hazard each.
+
+use jogi_core::ha::server::{ControlState, DataDir};
+use jogi_core::ha::{Act, Failure, Found, Intent, Stop, Yield};
+use jogi_core::view::Written;
+use serde_json::json;
+
+use crate::bench::{self, Bench, control, primary, view};
+
+#[test]
+fn no_age_of_the_view_extends_the_patience_with_an_unleased_server() {
+    for (what, sees) in [("a store that never answered", false), ("a view with no leader that is read again", true)] {
+        let mut b = Bench::begin(Found::default());
+        b.looked(primary(1, 900));
+        for _ in 0..21 {
+            if sees {
+                b.see_watched(view(&bench::herd(None)));
+            }
+            b.pass(100);
+            b.look_again();
+        }
+        let signal = b.expect("signal");
+        assert!(matches!(signal, Act::Signal { stop: Stop::Fast }), "{what}");
+    }
+}
+
+#[test]
+fn an_interrupted_rewind_is_done_again_and_never_started() {
+    let mut b = Bench::begin(Found { intent: Some(Intent::Rewind), ..Found::default() });
+    b.looked(bench::stopped(control(1, ControlState::InProduction, 100)));
+    b.see(view(&bench::herd_on(Some("b"), 2)));
+    b.never(&["launch"], "half a rewind");
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.looked(bench::stopped(control(1, ControlState::InProduction, 100)));
+    b.never(&["launch", "single-user"], "half a rewind");
+}
+
+#[test]
+fn a_hand_over_whose_end_is_unknown_gives_nothing_away() {
+    let mut b = Bench::leading();
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
+    b.see(view(&keys));
+    b.answered("b", bench::replica_document(1, 2000));
+    b.expect("checkpoint");
+    b.done(Yield::Done);
+    b.expect("signal");
+    b.done(Yield::Done);
+    b.exited();
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.looked(bench::stopped(control(1, ControlState::InProduction, 2100)));
+    b.never(&["release"], "where the WAL ends is not known");
+    b.expect("write failover");
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.expect("configure");
+}
+
+#[test]
+fn a_request_that_could_not_be_cleared_is_cleared_again() {
+    let mut b = Bench::leading();
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("failover", r#"{"leader":"a","member":"nobody"}"#));
+    b.see(view(&keys));
+    b.expect("write failover");
+    b.failed(Failure::Unreachable("no answer".into()));
+    b.pass(100);
+    b.expect("write failover");
+    b.done(Yield::Wrote(Written::Done { revision: bench::rev("7") }));
+    b.settle();
+    b.see(view(&keys));
+    b.never(&["write failover"], "it was cleared, and the view is older");
+}
+
+#[test]
+fn a_dead_primary_that_does_not_start_again_is_given_up() {
+    let mut b = Bench::leading();
+    b.exited();
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.expect("configure");
+    b.done(Yield::Configured { restart: true, unchanged: false });
+    b.expect("launch");
+    b.failed(Failure::Failed("the postmaster ended".into()));
+    b.looked(bench::stopped(control(1, ControlState::InProduction, 2100)));
+    for _ in 0..10 {
+        b.pass(100);
+        b.renew();
+        b.look_again();
+    }
+    b.answered("b", bench::replica_document(1, 2000));
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.expect("find-end-of-wal");
+    b.failed(Failure::Failed("no checkpoint record".into()));
+    b.expect("release");
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_no_reason_to_end_a_server_that_answers() {
+    let mut b = Bench::leading();
+    let mut server = primary(1, 2000);
+    server.data = DataDir::Broken("pg_control: an input/output error".into());
+    for _ in 0..10 {
+        b.pass(1000);
+        b.renew();
+        if b.is_open("look") {
+            b.looked(server.clone());
+        }
+    }
+    b.never(&["signal", "fence", "release", "put-aside"], "it serves");
+}
+
+#[test]
+fn the_claim_of_a_new_cluster_goes_with_its_claimant() {
+    let mut b = Bench::begin(Found::default());
+    b.looked(bench::empty());
+    b.see(view(&[]));
+    let Act::Write(write) = b.expect("write initialize") else { panic!("no write") };
+    assert!(write.session.is_some(), "a claim of a member that dies must not stay: {write:?}");
+    b.done(Yield::Wrote(Written::Conflict));
+    b.never(&["initdb", "intend"], "another one was first");
+}
+
+#[test]
+fn a_server_that_hangs_during_a_hand_over_is_not_waited_for() {
+    let mut b = Bench::leading();
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
+    b.see(view(&keys));
+    b.answered("b", bench::replica_document(1, 2000));
+    b.expect("checkpoint");
+    for _ in 0..15 {
+        b.pass(1000);
+        b.renew();
+        b.fail_all("look", Failure::Stuck);
+    }
+    let signal = b.expect("signal");
+    assert!(matches!(signal, Act::Signal { stop: Stop::Immediate }), "a hung server ends by no orderly stop");
+}
+
+#[test]
+fn whoever_does_not_answer_is_asked_ever_less_often() {
+    let mut b = Bench::begin(Found::default());
+    b.looked(bench::stopped(control(1, ControlState::ShutDown, 100)));
+    let mut asked = 0;
+    for _ in 0..1000 {
+        asked += b.fail_all("load", Failure::Unreachable("no answer".into()));
+        b.pass(10);
+        b.look_again();
+    }
+    assert!((8..=20).contains(&asked), "{asked} readings in ten seconds");
+}
+
+#[test]
+fn a_standby_may_not_take_a_lock_for_which_its_settings_let_nobody_lag() {
+    let mut b = Bench::following();
+    b.settings(json!({"ttl": 5, "loop_wait": 1, "maximum_lag_on_failover": 0}));
+    let mut keys = bench::herd(None);
+    keys.push(("status", r#"{"optime":1001}"#));
+    b.see(view(&keys));
+    b.looked(bench::standby(1, 1000));
+    b.unreachable("b");
+    b.never(&["acquire"], "one byte is missing");
+}
