@@ -7,12 +7,14 @@
 //!
 //! - [`view`]: what the store says about the cluster, in Patroni's JSON.
 //! - [`ha`]: the rules and operations of one member.
+//! - [`sync`]: who confirms commits and who may succeed, in the synchronous modes.
 //! - [`lease`]: the schedule of the leader lease and the verdict of the guard.
 
 pub mod ha;
 pub mod lease;
 pub mod lsn;
 pub mod names;
+pub mod sync;
 pub mod time;
 pub mod timeline;
 pub mod view;
