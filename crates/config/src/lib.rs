@@ -13,6 +13,7 @@
 //! - [`dynamic`]: the store's `config` key: merging, path setting, defaults.
 //! - [`postgres`]: PostgreSQL parameters: effective values, validity per version, rendered files.
 //! - [`shell`]: commands split into words.
+//! - [`moment`]: points of time as people write them.
 //! - [`sample`]: the sample configuration.
 //! - [`validate`]: the checks of `--validate-config`.
 
@@ -20,6 +21,7 @@ pub mod address;
 pub mod dynamic;
 pub mod env;
 pub mod local;
+pub mod moment;
 pub mod options;
 pub mod postgres;
 pub mod python;
@@ -31,4 +33,5 @@ pub mod yaml;
 
 pub use address::HostPort;
 pub use local::{ClientConfig, ConfigError, Loaded, Local, Problem};
+pub use moment::Moment;
 pub use secret::Secret;

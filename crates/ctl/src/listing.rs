@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::failure::Failure;
 use crate::output::{Format, Rows, say};
 use crate::store::Herd;
-use crate::time::Scheduled;
+use crate::time;
 
 const UNKNOWN: &str = "unknown";
 /// Reasons longer than this are not shown in a table.
@@ -152,7 +152,7 @@ fn service(cluster: &Cluster) -> Vec<String> {
         lines.push("Maintenance mode: on".into());
     }
     let failover = cluster.failover.as_ref().map(|key| &key.value);
-    let at = failover.and_then(|f| f.scheduled_at.as_deref()).and_then(Scheduled::read);
+    let at = failover.and_then(|f| f.scheduled_at.as_deref()).and_then(time::read);
     if let (Some(failover), Some(at)) = (failover, at) {
         let mut line = format!("Switchover scheduled at: {}", at.isoformat());
         for (word, name) in [("from", &failover.leader), ("to", &failover.member)] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jogi_config::python;
+use jogi_config::{Moment, python};
 use jogi_core::view::{Cluster, Failover, Member, Settings, SyncMode};
 use serde_json::{Map, Value};
 use tracing::{error, warn};
@@ -16,7 +16,7 @@ use crate::rest::{Reply, RestError};
 use crate::roles;
 use crate::session::Session;
 use crate::store::Herd;
-use crate::time::{self, Scheduled};
+use crate::time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -54,7 +54,7 @@ pub struct Handover {
 struct Request {
     leader: Option<String>,
     candidate: Option<String>,
-    at: Option<Scheduled>,
+    at: Option<Moment>,
 }
 
 /// A member takes two cycles, at least 20 seconds, before it says that the outcome is unknown.
@@ -166,7 +166,7 @@ impl Handover {
         }
     }
 
-    async fn when(&self) -> Result<Option<Scheduled>, Failure> {
+    async fn when(&self) -> Result<Option<Moment>, Failure> {
         let asked = match (&self.scheduled, self.force) {
             (None, false) => {
                 let question = format!("When should the switchover take place (e.g. {} ) ", time::next_hour());
@@ -258,7 +258,7 @@ impl Handover {
         let failover = Failover {
             leader: request.leader.as_deref().map(Into::into),
             member: request.candidate.as_deref().map(Into::into),
-            scheduled_at: request.at.as_ref().map(Scheduled::isoformat),
+            scheduled_at: request.at.as_ref().map(Moment::isoformat),
         };
         herd.write_failover(&failover).await.map(drop)
     }

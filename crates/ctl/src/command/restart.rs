@@ -1,7 +1,7 @@
 //! `restart`.
 
 use clap::Args;
-use jogi_config::python;
+use jogi_config::{Moment, python};
 use jogi_core::view::{Cluster, Member};
 use jogi_net::random_u64;
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use crate::rest::{RESTART, Reply};
 use crate::roles::Role;
 use crate::select::{self, Selection};
 use crate::session::Session;
-use crate::time::{self, Scheduled};
+use crate::time;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -68,7 +68,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure>
     Ok(())
 }
 
-async fn when(arguments: &Arguments) -> Result<Option<Scheduled>, Failure> {
+async fn when(arguments: &Arguments) -> Result<Option<Moment>, Failure> {
     let asked = match (&arguments.scheduled, arguments.members.force) {
         (None, false) => {
             let question = format!("When should the restart take place (e.g. {}) ", time::next_hour());
@@ -82,7 +82,7 @@ async fn when(arguments: &Arguments) -> Result<Option<Scheduled>, Failure> {
 async fn confirm(
     selection: &Selection<'_>,
     members: &[Member],
-    at: Option<&Scheduled>,
+    at: Option<&Moment>,
     pending: bool,
 ) -> Result<(), Failure> {
     let Some(at) = at else { return selection.confirm(members).await };
@@ -99,7 +99,7 @@ async fn confirm(
 }
 
 /// The body of the request; asks for a version where nobody gave one.
-async fn request(arguments: &Arguments, at: Option<&Scheduled>, cluster: &Cluster) -> Result<Value, Failure> {
+async fn request(arguments: &Arguments, at: Option<&Moment>, cluster: &Cluster) -> Result<Value, Failure> {
     let version = match (&arguments.pg_version, arguments.members.force) {
         (None, false) => {
             let question = "Restart if the PostgreSQL version is less than provided (e.g. 9.5.2) ";
