@@ -1,6 +1,7 @@
 //! Test support: real PostgreSQL, etcd, hosts in network namespaces, temporary directories.
 
 pub mod etcd;
+pub mod freezer;
 pub mod herd;
 pub mod http;
 pub mod netns;

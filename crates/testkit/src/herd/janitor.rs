@@ -7,11 +7,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Reads a word; without one, kills what runs in the namespaces of the prefix `$1` or works below the directory `$2`, deletes
+/// Reads a word; without one, thaws what the test froze under its prefix `$1` (it would die of no signal), kills what runs in the namespaces of the prefix or works below the directory `$2`, deletes
 /// both, and does so again for what started meanwhile.
 const SCRIPT: &str = r#"
 read -r word && exit 0
 shared=
+for group in /sys/fs/cgroup/freezer/"$1"* ; do echo THAWED >"$group/freezer.state"; done
+for group in /sys/fs/cgroup/"$1"* /sys/fs/cgroup/unified/"$1"* ; do echo 0 >"$group/cgroup.freeze"; done
 for round in 1 2 3; do
     for ns in $(ls /run/netns 2>/dev/null | grep "^$1-"); do
         for p in $(ip netns pids "$ns"); do
@@ -25,6 +27,7 @@ for round in 1 2 3; do
     sleep 0.2
 done
 for ns in $(ls /run/netns 2>/dev/null | grep "^$1-"); do ip netns del "$ns"; done
+rmdir /sys/fs/cgroup/freezer/"$1"* /sys/fs/cgroup/"$1"* /sys/fs/cgroup/unified/"$1"* 2>/dev/null
 rm -rf "$2" $shared
 "#;
 

@@ -32,6 +32,7 @@ pub use spec::{HerdSpec, WEAKEN, merge};
 pub use store::{Change, Entry, Store};
 pub use writer::{Ack, Journal, KEPT, KeptSession, Writers, overlap};
 
+use crate::freezer::Freezer;
 use crate::{process, wait};
 use janitor::Janitor;
 use place::Lab;
@@ -49,6 +50,9 @@ pub const START_WITHIN: Duration = Duration::from_secs(120);
 /// and outcome, benchmarks about speed.
 pub const CHANGE_WITHIN: Duration = Duration::from_secs(100);
 
+/// Processes that start meanwhile are found in a second look.
+const FOUND_WITHIN: Duration = Duration::from_secs(10);
+
 /// How much of each log a failed test shows.
 const LOG_LINES: usize = 200;
 
@@ -64,6 +68,7 @@ pub struct Herd {
     store: Store,
     ctl_template: String,
     jogi: PathBuf,
+    prefix: String,
     janitor: Janitor,
     // Last: the hosts' files go after their processes.
     workdir: TempDir,
@@ -86,7 +91,7 @@ impl Herd {
             .map(|i| Member::create(spec, lab.as_ref(), workdir.path(), &jogi, &store, i))
             .collect();
         let ctl_template = spec.ctl.clone().unwrap_or_else(|| format!("{} ctl -c {{config}}", jogi.display()));
-        Ok(Herd { members: members?, store, ctl_template, jogi, janitor, workdir })
+        Ok(Herd { members: members?, store, ctl_template, jogi, prefix, janitor, workdir })
     }
 
     /// Starts the first member, waits until it leads, starts the others, waits until all replicate.
@@ -116,6 +121,20 @@ impl Herd {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// A freezer that all processes of the member's host are in. It must be dropped before the herd.
+    #[track_caller]
+    pub fn freezer_of(&self, member: &Member) -> Freezer {
+        let name = format!("{}-{}", self.prefix, member.name);
+        let freezer = Freezer::create(&name).unwrap_or_else(|e| panic!("a freezer for {}: {e}", member.name));
+        wait::until("all of the host is in the freezer", FOUND_WITHIN, || {
+            let inside = freezer.processes();
+            let outside: Vec<i32> = member.processes().into_iter().filter(|p| !inside.contains(p)).collect();
+            freezer.take_in(&outside).unwrap_or_else(|e| panic!("taking {outside:?} in: {e}"));
+            outside.is_empty()
+        });
+        freezer
     }
 
     /// A directory for files of the test, which PostgreSQL's user may enter.
