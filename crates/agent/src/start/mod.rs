@@ -93,7 +93,7 @@ async fn run(prepared: Prepared, exe: PathBuf) -> Exit {
 async fn begin(prepared: Prepared, exe: PathBuf) -> anyhow::Result<Exit> {
     let Prepared { source, instance, rundir, intent } = prepared;
     let mut signals = Signals::listen()?;
-    let dcs = store::connect(&instance.local)?;
+    let dcs = jogi_dcs::connect(&instance.local)?;
     let first = match store::first_try(&*dcs, &mut signals).await? {
         store::First::View(view) => {
             store::refuse_twin(&instance.local, &view.cluster).await?;

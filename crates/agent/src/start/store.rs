@@ -1,13 +1,11 @@
-//! The store at the start: connect, wait for it as long as it takes, and make sure that nobody has our name.
+//! The store at the start: wait for it as long as it takes, and make sure that nobody has our name.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use jogi_config::Local;
-use jogi_config::local::StoreSection;
 use jogi_core::view::Cluster;
-use jogi_dcs::{Dcs, DcsError, Etcd3, Etcd3Options, Freshness, View};
+use jogi_dcs::{Dcs, DcsError, Freshness, View};
 use jogi_net::boot_now;
 use jogi_net::http::HttpOptions;
 use jogi_net::tls::ClientTls;
@@ -26,42 +24,6 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 const SAY_AT_LEAST: Duration = Duration::from_secs(600);
 /// How long a member of our name may take to answer (ha-rules 1).
 const TWIN: Duration = Duration::from_secs(3);
-
-/// The client of the configured store; asks it nothing yet.
-pub(super) fn connect(local: &Local) -> anyhow::Result<Arc<dyn Dcs>> {
-    let store = store_of(local);
-    store.with_context(|| format!("the store of section '{}' cannot be used", local.store.name()))
-}
-
-fn store_of(local: &Local) -> anyhow::Result<Arc<dyn Dcs>> {
-    let section = match &local.store {
-        StoreSection::Etcd3(section) => section,
-        StoreSection::Etcd(_)
-        | StoreSection::Consul(_)
-        | StoreSection::Exhibitor(_)
-        | StoreSection::Kubernetes(_)
-        | StoreSection::Raft(_)
-        | StoreSection::Zookeeper(_) => bail!("it is not supported yet: use etcd3"),
-    };
-    let group = local.citus.as_ref().map(|citus| citus.group);
-    let tls = section.protocol == "https";
-    let options = Etcd3Options {
-        urls: section.urls(),
-        discover: !section.use_proxies,
-        username: section.username.clone(),
-        password: section.password.as_ref().map(|secret| secret.expose().to_owned()),
-        tls: tls.then(|| ClientTls {
-            ca: section.cacert.clone(),
-            cert: section.cert.clone(),
-            key: section.key.clone(),
-            ..ClientTls::default()
-        }),
-        version_prefix: section.version_prefix.clone(),
-        base: jogi_dcs::base_path(&local.namespace, &local.scope, group),
-        name: local.name.clone(),
-    };
-    Ok(Arc::new(Etcd3::new(options)?))
-}
 
 /// What the first try to read the store brought.
 pub(super) enum First {
