@@ -13,10 +13,12 @@ run() { echo "+ $*"; "$@"; }
 
 # --- where hosts can be made -----------------------------------------------------------------------------------------
 
-# Inside we keep our name and have power over networks that are ours alone; /run is our own, for iproute2's names.
+# Inside we keep our name and have power over networks that are ours alone, the one that we begin in among them: there is
+# no way out, so what runs here must have been built. /run is our own, for iproute2's names.
 user_namespace() {
     # shellcheck disable=SC2016
-    unshare --user --map-current-user --keep-caps --mount sh -c 'mount -t tmpfs tmpfs /run && exec "$@"' lab "$@"
+    unshare --user --map-current-user --keep-caps --mount --net \
+        sh -c 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"' lab "$@"
 }
 
 try_networks='ip netns add jogi-try && ip -n jogi-try link add a type veth peer name b && ip netns del jogi-try'
@@ -30,7 +32,11 @@ if [ "$(id -u)" != 0 ]; then
         echo "Tests that need networks of their own will not run: run 'make test' as root for those."
     fi
 fi
-on_hosts() { echo "+ $*"; $hosts "$@"; }
+on_hosts() {
+    [ -z "$hosts" ] || "$@" --no-run
+    echo "+ $*"
+    $hosts "$@"
+}
 
 # --- the tests -------------------------------------------------------------------------------------------------------
 
@@ -48,7 +54,7 @@ units() {
     if has_nextest; then
         run cargo nextest run --workspace -E "not ($need_hosts)"
     else
-        run cargo test --no-fail-fast --workspace --exclude jogi --exclude jogi-testkit -- --test-threads=1
+        RUST_TEST_THREADS=1 run cargo test --no-fail-fast --workspace --exclude jogi --exclude jogi-testkit
     fi
 }
 
@@ -56,7 +62,7 @@ herds() {
     if has_nextest; then
         on_hosts cargo nextest run --workspace -E "$need_hosts"
     else
-        on_hosts cargo test --no-fail-fast -p jogi -p jogi-testkit -- --test-threads=1
+        RUST_TEST_THREADS=1 on_hosts cargo test --no-fail-fast -p jogi -p jogi-testkit
     fi
 }
 
