@@ -21,7 +21,7 @@ user_namespace() {
         sh -c 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"' lab "$@"
 }
 
-try_networks='ip netns add jogi-try && ip -n jogi-try link add a type veth peer name b && ip netns del jogi-try'
+try_networks='ip netns add jogi-try && ip -n jogi-try link add try0 type veth peer name try1 && ip netns del jogi-try'
 hosts=
 if [ "$(id -u)" != 0 ]; then
     if why=$(user_namespace sh -c "$try_networks" 2>&1); then

@@ -9,7 +9,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member, Writers, overlap};
-use jogi_testkit::{process, wait};
+use jogi_testkit::wait;
 
 /// What a fault did, before anything was healed.
 struct Harm<'h> {
