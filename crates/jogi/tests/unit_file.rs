@@ -83,7 +83,7 @@ fn main_process_dies(member: &Member, kill_mode: &str) -> BTreeSet<i32> {
 
 /// One member, with a lease so long that whatever happens here is no deadline of the guard.
 fn lone_member() -> Option<Herd> {
-    let spec = common::spec()?.members(1).on_loopback();
+    let spec = common::spec_on_loopback()?.members(1);
     spec.promises("a guard").then(|| spec.dcs(json!({"ttl": 20, "loop_wait": 5, "retry_timeout": 5})).start())
 }
 
@@ -148,8 +148,8 @@ fn the_agent_keeps_what_the_shipped_unit_says_of_it() {
     ] {
         assert_eq!(unit.service(key), value, "{key}");
     }
-    let Some(spec) = common::spec() else { return };
-    let herd = spec.members(1).on_loopback().build();
+    let Some(spec) = common::spec_on_loopback() else { return };
+    let herd = spec.members(1).build();
     let leader = herd.member("n1");
     let path = herd.workdir().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket for notifications");
