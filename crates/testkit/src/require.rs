@@ -7,6 +7,8 @@ use std::process::Command;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Need {
+    /// The machine's own root, for what no user namespace gives (control groups, …).
+    Root,
     /// Network namespaces of one's own: root has them, and so has an ordinary user inside the user namespace that
     /// `scripts/test.sh` enters.
     Networks,
@@ -21,6 +23,7 @@ pub enum Need {
 impl Need {
     fn missing(self) -> Option<String> {
         match self {
+            Need::Root => (!am_root()).then(|| "it needs root".to_owned()),
             Need::Networks => (!may_make_networks()).then(|| {
                 "it makes network namespaces, which takes root, or a user namespace: `make test` enters one where the \
                  machine allows it"
