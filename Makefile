@@ -5,17 +5,23 @@ export CARGO_TARGET_DIR ?= $(or $(ROOT_CACHE),$(XDG_CACHE_HOME),$(HOME)/.cache)/
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: up build test lint unit e2e proof clean
+.PHONY: up build sim test lint unit e2e proof clean
 
 ## A herd of three on this machine. Options of `jogi up` go into ARGS, e.g. make up ARGS='--members 5'.
 up:
-	@scripts/prepare.sh up $(ARGS)
-	@echo "building (some minutes the first time) …"
-	@$(CARGO) build --release -p jogi
+	@scripts/prepare.sh up
+	@echo "building …"
+	@$(CARGO) build --quiet --release -p jogi
 	@exec $(CARGO_TARGET_DIR)/release/jogi up $(ARGS)
 
 build:
 	$(CARGO) build --release -p jogi
+
+## Simulated herds with random faults. Options of `jogi sim` go into ARGS, e.g. make sim ARGS='--seeds 10000 --from 5000'.
+sim:
+	@echo "building …"
+	@$(CARGO) build --quiet --release -p jogi
+	@exec $(CARGO_TARGET_DIR)/release/jogi sim $(ARGS)
 
 ## Everything that a change must pass.
 test:

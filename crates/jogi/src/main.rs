@@ -2,6 +2,7 @@
 
 mod agent;
 mod sample;
+mod sim;
 mod validate;
 
 use std::ffi::OsString;
@@ -26,6 +27,8 @@ enum Command {
     Ctl(Box<jogi_ctl::Options>),
     /// A herd of members on this machine, with a store of its own, for trying and for development.
     Up(jogi_up::Options),
+    /// Simulated herds with random faults, in virtual time: looks for split brain, lost commits and dead ends.
+    Sim(sim::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => agent::main(arguments),
         Command::Ctl(options) => jogi_ctl::main(*options),
         Command::Up(options) => jogi_up::main(&options),
+        Command::Sim(arguments) => sim::main(arguments),
     }
 }
 

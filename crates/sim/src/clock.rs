@@ -71,6 +71,13 @@ impl Clock {
         self.offset = 1_000_000_000;
     }
 
+    /// From now on it runs at another speed; it does not jump.
+    pub fn change_drift(&mut self, at: Moment, drift_ppm: i64) {
+        self.offset = self.boot(at).0;
+        self.booted_at = at;
+        self.drift_ppm = drift_ppm.clamp(-500_000, 500_000);
+    }
+
     fn speed(&self) -> u128 {
         (MILLION as i64 + self.drift_ppm) as u128
     }

@@ -88,6 +88,8 @@ impl World {
                 Some(name) => format!("the leader key is {name}'s"),
                 None => "the leader key is gone".to_owned(),
             });
+            self.counts.leader_changes += u64::from(leader.is_some() && leader != self.last_holder);
+            self.last_holder = leader.clone().or(self.last_holder.take());
             self.last_leader = leader;
         }
         let view = self.store.view();

@@ -73,10 +73,30 @@ pub enum Fault {
     Ask(HostId, Request),
     /// Merged into the store's `config`, as the control tool does.
     Patch(Value),
+    /// Every message takes up to so long: a later one may overtake an earlier one.
+    SlowMessages {
+        up_to_ms: u64,
+    },
+    /// One outcome of an effect in so many is lost, late, or overtaken by another.
+    TroubleDones {
+        one_in: u64,
+    },
+    /// The host's clock runs so many millionths fast from now on.
+    Drift(HostId, i64),
+    /// The host loses power, and its disk with it.
+    LoseHost(HostId),
+    /// A host with an empty disk joins the herd.
+    AddMember(HostId),
+    /// An operator takes a member out of the herd for good.
+    RemoveMember(HostId),
+    Nothing,
 }
 
 impl World {
     pub fn inflict(&mut self, fault: Fault) {
+        if fault == Fault::Nothing {
+            return;
+        }
         self.counts.faults += 1;
         let text = self.describe(&fault);
         self.announce(Topic::Fault, || text);
@@ -164,16 +184,35 @@ impl World {
                 self.store.wipe();
                 self.checks.be_lenient(self.now + Duration::from_secs(60));
             }
-            Fault::LoseDisk(host) => {
-                let machine = &mut self.hosts[host];
-                machine.pg.dir = crate::postgres::data::Dir::Empty;
-                machine.intent = None;
-                machine.dynamic = None;
-            }
+            Fault::LoseDisk(host) => self.lose_disk(host),
             Fault::Ask(host, request) => {
                 self.ask_agent(host, request);
             }
             Fault::Patch(changes) => self.patch_config(&changes),
+            Fault::SlowMessages { up_to_ms } => self.net.delay_ms = (0, up_to_ms),
+            Fault::TroubleDones { one_in } => {
+                self.trouble_one_in = one_in;
+                (0..self.hosts.len()).for_each(|host| self.release_held(host));
+            }
+            Fault::Drift(host, ppm) => {
+                let now = self.now;
+                self.hosts[host].clock.change_drift(now, ppm);
+            }
+            Fault::LoseHost(host) => {
+                self.crash(host);
+                self.lose_disk(host);
+            }
+            Fault::AddMember(host) => {
+                self.hosts[host].absent = false;
+                self.hosts[host].restarts_after = Some(Duration::from_secs(1));
+                self.start_agent(host);
+            }
+            Fault::RemoveMember(host) => {
+                self.hosts[host].absent = true;
+                self.hosts[host].restarts_after = None;
+                self.ask_agent(host, Request::Shutdown);
+            }
+            Fault::Nothing => {}
         }
     }
 
@@ -197,8 +236,16 @@ impl World {
         self.look_at_streams(host);
     }
 
+    fn lose_disk(&mut self, host: HostId) {
+        let machine = &mut self.hosts[host];
+        machine.pg.dir = crate::postgres::data::Dir::Empty;
+        machine.pg.disk_full = false;
+        machine.intent = None;
+        machine.dynamic = None;
+    }
+
     fn boot_host(&mut self, host: HostId) {
-        if self.hosts[host].powered {
+        if self.hosts[host].powered || self.hosts[host].absent {
             return;
         }
         let now = self.now;
@@ -209,6 +256,9 @@ impl World {
     }
 
     fn boot_with_postgres(&mut self, host: HostId) {
+        if self.hosts[host].powered {
+            return;
+        }
         self.boot_host(host);
         let started = self.clock_now(host).wall;
         let World { hosts, wal, rng, .. } = self;

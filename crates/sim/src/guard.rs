@@ -89,6 +89,7 @@ impl World {
             Verdict::Wait(until) => self.schedule_guard(host, until),
             Verdict::FastShutdown => {
                 guard.closed_at_soft += 1;
+                self.counts.closed_at_soft += 1;
                 self.say(Topic::Guard, host, || "guard: the lease runs out, fast shutdown".to_owned());
                 let World { hosts, rng, .. } = self;
                 hosts[host].pg.fast(rng);
@@ -104,6 +105,7 @@ impl World {
         if !self.hosts[host].guard.killing {
             self.hosts[host].guard.killing = true;
             self.hosts[host].guard.killed_at_hard += 1;
+            self.counts.killed_at_hard += 1;
             self.say(Topic::Guard, host, || "guard: kills everything that is left".to_owned());
             self.tell(host, jogi_core::ha::Event::Guard(GuardNews::KilledAtHard));
         }

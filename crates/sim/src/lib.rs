@@ -29,4 +29,5 @@ pub mod wal;
 pub mod weakness;
 pub mod world;
 
+pub use weakness::Weakness;
 pub use world::{Herd, World};

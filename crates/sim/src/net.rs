@@ -32,9 +32,12 @@ pub struct Net {
     pub store_delay: Duration,
 }
 
+/// How long a message takes when nothing is wrong.
+const DELAY_MS: (u64, u64) = (0, 2);
+
 impl Default for Net {
     fn default() -> Self {
-        Net { cut: BTreeSet::new(), delay_ms: (0, 2), loss_one_in: 0, store_delay: Duration::ZERO }
+        Net { cut: BTreeSet::new(), delay_ms: DELAY_MS, loss_one_in: 0, store_delay: Duration::ZERO }
     }
 }
 
@@ -57,6 +60,7 @@ impl Net {
     pub fn heal_all(&mut self) {
         self.cut.clear();
         self.loss_one_in = 0;
+        self.delay_ms = DELAY_MS;
         self.store_delay = Duration::ZERO;
     }
 

@@ -78,6 +78,8 @@ pub enum Level {
     #[default]
     Off,
     Story,
+    /// The story and what the agents would log.
+    Notes,
     Everything,
 }
 
@@ -86,6 +88,7 @@ impl Trace {
         match self.level {
             Level::Off => false,
             Level::Story => topic.tells_the_story(),
+            Level::Notes => topic.tells_the_story() || topic == Topic::Note,
             Level::Everything => true,
         }
     }

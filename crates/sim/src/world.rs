@@ -4,7 +4,7 @@
 //! there; everything random comes from one stream. So a seed is a history, to the byte.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use jogi_core::ha::{Effect, Event, Intent};
@@ -23,6 +23,7 @@ use crate::peers::Question;
 use crate::postgres::data::Dir;
 use crate::postgres::{News, Postgres, Step};
 use crate::rng::Rng;
+use crate::seeds::kind::Kind;
 use crate::store::Store;
 use crate::streams::Stream;
 use crate::trace::{Topic, Trace};
@@ -141,6 +142,10 @@ pub struct Host {
     pub tags: Value,
     /// The next clones end with this error after half of their time.
     pub failing_clones: u32,
+    /// It has not joined the herd yet, or has been taken out of it: nobody waits for it.
+    pub absent: bool,
+    /// `pre_promote` is configured.
+    pub has_scripts: bool,
 }
 
 /// What a herd is made of.
@@ -156,6 +161,17 @@ pub struct Herd {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub effects: u64,
+    /// Effects carried out, by the name of what they do.
+    pub effects_by_name: BTreeMap<&'static str, u64>,
+    /// Faults of seeds that struck.
+    pub kinds: BTreeMap<Kind, u64>,
+    pub leader_changes: u64,
+    /// Outcomes of effects that never came, came late, or came after those of effects that ended later.
+    pub dones_lost: u64,
+    pub dones_late: u64,
+    pub dones_reordered: u64,
+    pub closed_at_soft: u64,
+    pub killed_at_hard: u64,
     pub promotions: u64,
     pub starts: u64,
     pub clones: u64,
@@ -163,6 +179,28 @@ pub struct Counts {
     pub bootstraps: u64,
     pub faults: u64,
     pub stuck: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        let Counts { effects, effects_by_name, kinds, leader_changes, .. } = other;
+        self.effects += effects;
+        effects_by_name.iter().for_each(|(name, count)| *self.effects_by_name.entry(name).or_default() += count);
+        kinds.iter().for_each(|(kind, count)| *self.kinds.entry(*kind).or_default() += count);
+        self.leader_changes += leader_changes;
+        self.dones_lost += other.dones_lost;
+        self.dones_late += other.dones_late;
+        self.dones_reordered += other.dones_reordered;
+        self.closed_at_soft += other.closed_at_soft;
+        self.killed_at_hard += other.killed_at_hard;
+        self.promotions += other.promotions;
+        self.starts += other.starts;
+        self.clones += other.clones;
+        self.rewinds += other.rewinds;
+        self.bootstraps += other.bootstraps;
+        self.faults += other.faults;
+        self.stuck += other.stuck;
+    }
 }
 
 pub struct World {
@@ -187,15 +225,20 @@ pub struct World {
     pub herd: Herd,
     /// What does not protect this world.
     pub weakness: Option<Weakness>,
+    /// One outcome in so many is lost, late, or overtaken by another; zero leaves them all alone.
+    pub trouble_one_in: u64,
     /// System identifiers that initdb made.
     pub systems: BTreeSet<u64>,
     /// Answers to requests of the operator, in order.
     pub replies: Vec<(HostId, jogi_core::ha::Reply)>,
     pub(crate) watched_revision: u64,
     pub(crate) last_leader: Option<String>,
+    /// Who held the leader key last, now or before.
+    pub(crate) last_holder: Option<String>,
     pub(crate) expiry_at: Option<Moment>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     sequence: u64,
+    digest: u64,
 }
 
 impl World {
@@ -222,14 +265,22 @@ impl World {
             commits: 0,
             herd,
             weakness: None,
+            trouble_one_in: 0,
             systems: BTreeSet::new(),
             replies: Vec::new(),
             watched_revision: 0,
             last_leader: None,
+            last_holder: None,
             expiry_at: None,
             queue: BinaryHeap::new(),
             sequence: 0,
+            digest: 0,
         }
+    }
+
+    /// A number made of the whole history: equal histories have equal ones.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     pub fn host_named(&self, name: &str) -> Option<HostId> {
@@ -298,6 +349,8 @@ impl World {
     pub fn step(&mut self) -> bool {
         let Some(Reverse(next)) = self.queue.pop() else { return false };
         self.now = next.at;
+        self.digest = (self.digest ^ next.at.0 ^ next.sequence.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.digest = self.digest.rotate_left(23) ^ self.rng.state();
         self.dispatch(next.what);
         self.store_changed();
         Checks::after_step(self);
@@ -401,5 +454,7 @@ fn new_host(name: &str, rng: &mut Rng) -> Host {
         stray: false,
         tags: Value::Object(serde_json::Map::new()),
         failing_clones: 0,
+        absent: false,
+        has_scripts: false,
     }
 }

@@ -40,19 +40,14 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     };
     let etcd = layout::find_etcd()?;
     check_ports(&layout)?;
-    let server_major = check_programs(&layout, &account)?;
+    check_programs(&layout, &account)?;
     let resumed = layout.store_dir().join("member").exists();
-    let _only_us = layout.claim(&account)?;
     layout.prepare(&account)?;
     if let Some(name) = account.name() {
-        say!("PostgreSQL refuses root: everything runs as {name}");
+        println!("PostgreSQL refuses root: everything runs as {name}");
     }
     let what = if resumed { "resuming" } else { "making" };
-    say!("{what} a herd of {} in {}", layout.members, layout.dir.display());
-    let members_there = layout.members_there();
-    if members_there > layout.members {
-        say!("({members_there} members have data there: those above {} stay stopped)", layout.members);
-    }
+    println!("{what} a herd of {} in {}", layout.members, layout.dir.display());
 
     let mut herd = Herd::new(layout, &etcd, &account)?;
     let mut signals = Signals::new()?;
@@ -64,9 +59,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         herd.stop().await;
         return Err(error);
     }
-    tour::print(&herd.layout, &account, server_major);
+    tour::print(&herd.layout, &account);
     tokio::select! {
-        () = signals.asked() => say!(""),
+        () = signals.asked() => println!(),
         error = herd.keep() => {
             herd.stop().await;
             return Err(error);
@@ -148,12 +143,12 @@ impl Herd {
             for service in self.agents.iter_mut().chain([&mut self.store]) {
                 if let Some(status) = service.ended() {
                     let log = self.layout.log_file(&service.name);
-                    say!("");
+                    println!();
                     bail!("{} ended ({status}) while {what} was awaited:\n{}", service.name, tail(&log));
                 }
             }
             if Instant::now() > deadline {
-                say!("");
+                println!();
                 bail!(
                     "{what} did not come up within {} s; the logs in {} say why",
                     patience.as_secs(),
@@ -174,7 +169,7 @@ impl Herd {
             }
             let now = self.cluster().await.and_then(|c| tour::leader(&c));
             if now.is_some() && now != leader {
-                say!("the primary is now {}", now.as_deref().unwrap_or(""));
+                println!("the primary is now {}", now.as_deref().unwrap_or(""));
                 leader = now;
             }
         }
@@ -183,7 +178,7 @@ impl Herd {
     async fn revive(&mut self) -> anyhow::Result<()> {
         for service in self.agents.iter_mut().chain([&mut self.store]) {
             if let Some(status) = service.ended() {
-                say!("{} ended ({status}) and is started again", service.name);
+                println!("{} ended ({status}) and is started again", service.name);
                 tokio::time::sleep(service.pause()).await;
                 service.start()?;
             }
@@ -199,7 +194,7 @@ impl Herd {
             self.agents.iter_mut().partition(|a| Some(&a.name) == leader.as_ref());
         for agent in first.into_iter().chain(last).chain([&mut self.store]) {
             if !agent.stop(STOP_WAIT).await {
-                say!("{} did not end within {} s and was killed", agent.name, STOP_WAIT.as_secs());
+                println!("{} did not end within {} s and was killed", agent.name, STOP_WAIT.as_secs());
             }
         }
         stage.done();
@@ -222,28 +217,21 @@ impl Herd {
     }
 }
 
-/// Ctrl-C, `kill`, and a terminal that is closed: all ask for the same orderly end.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
         }
     }
 }
@@ -261,8 +249,8 @@ fn check_ports(layout: &Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// PostgreSQL's programs must run under the account that the herd has. Returns their major version.
-fn check_programs(layout: &Layout, account: &account::Account) -> anyhow::Result<u32> {
+/// PostgreSQL's programs must run under the account that the herd has.
+fn check_programs(layout: &Layout, account: &account::Account) -> anyhow::Result<()> {
     let mut command = Command::new(layout.pg_bin.join("postgres"));
     command.arg("--version").current_dir("/");
     account.apply(&mut command);
@@ -270,18 +258,8 @@ fn check_programs(layout: &Layout, account: &account::Account) -> anyhow::Result
     if !output.status.success() {
         bail!("{}/postgres --version failed: {}", layout.pg_bin.display(), String::from_utf8_lossy(&output.stderr));
     }
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    say!("{version}");
-    major_of(&version).with_context(|| {
-        format!("{}/postgres --version said {version:?}, which names no version", layout.pg_bin.display())
-    })
-}
-
-/// Of `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)`, `… 18beta1`.
-fn major_of(version: &str) -> Option<u32> {
-    let number = version.split_whitespace().nth(2)?;
-    let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
-    number[..digits].parse().ok()
+    println!("{}", String::from_utf8_lossy(&output.stdout).trim());
+    Ok(())
 }
 
 fn tail(log: &std::path::Path) -> String {
@@ -290,22 +268,4 @@ fn tail(log: &std::path::Path) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LINES);
     format!("{}\n(all of it: {})", lines[from..].join("\n"), log.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_major_version_is_read_from_what_postgres_says() {
-        for (said, major) in [
-            ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)", Some(15)),
-            ("postgres (PostgreSQL) 18beta1", Some(18)),
-            ("postgres (PostgreSQL) 9.6.24", Some(9)),
-            ("postgres (PostgreSQL) devel", None),
-            ("", None),
-        ] {
-            assert_eq!(major_of(said), major, "{said}");
-        }
-    }
 }

@@ -53,7 +53,7 @@ impl Ha {
         }
         let empty = cluster.config.as_ref().is_none_or(|c| c.value.as_object().is_none_or(|o| o.is_empty()));
         if empty && self.dynamic.as_object().is_some_and(|o| !o.is_empty()) {
-            let text = crate::view::compact(&self.dynamic);
+            let text = crate::view::compact(&*self.dynamic);
             let condition = Condition::as_read(cluster.config.as_ref().map(|c| &c.revision));
             let write = Write::put(Key::Config, text).when(condition);
             self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Config);

@@ -192,6 +192,7 @@ pub(super) struct Pause {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Published {
     pub member: Option<String>,
+    pub shown: Option<super::member::Shown>,
     pub member_session: Option<crate::view::Session>,
     pub member_at: Tick,
     pub status: Option<Status>,
@@ -371,6 +372,11 @@ impl Ha {
 
     pub fn last_decision(&self) -> &Decision {
         &self.decision
+    }
+
+    /// What the configuration that this member knows says.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub fn snapshot(&self, now: Now) -> Snapshot {

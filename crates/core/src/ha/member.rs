@@ -1,12 +1,14 @@
 //! Our own member key (dcs-layout 2.6) and Patroni's words for the state of PostgreSQL.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::machine::{Ha, Phase, Purpose, SHORT};
 use super::op::Kind;
 use super::server::{Accepting, DataDir, Process};
-use super::{Act, Lane};
-use crate::view::{Key, MemberData, Write};
+use super::{Act, Lane, Local, Restart, Server};
+use crate::view::{Key, MemberData, Revision, Write};
 
 /// The number of what members of this program say to each other beyond Patroni's protocol.
 const PROTOCOL: u32 = 1;
@@ -51,15 +53,23 @@ impl Ha {
     /// written with the routine look only.
     pub(super) fn publish_member(&mut self) {
         let Some(session) = self.lease.session.clone() else { return };
-        let Some(seen) = self.view.clone() else { return };
-        let text = data(self).to_text();
-        let stored = seen.cluster.members.get(self.me());
-        let on_session = stored.is_some_and(|m| m.session.as_ref() == Some(&session));
+        let Some(seen) = self.view.as_ref() else { return };
+        let stored = seen.cluster.members.get(self.me()).filter(|m| m.session.as_ref() == Some(&session));
+        let shown = stored.map(|m| Shown::now(self, m.revision.clone()));
+        if shown.is_some() && shown == self.published.shown {
+            return;
+        }
+        let now = data(self);
+        if stored.is_some_and(|m| m.data == now) {
+            self.published.shown = shown;
+            return;
+        }
+        let text = now.to_text();
         // Our own last write may be newer than the view.
         let wrote =
             self.published.member.as_deref() == Some(&text) && self.published.member_session.as_ref() == Some(&session);
         let written_lately = wrote && self.now.boot.since(self.published.member_at) < SHORT;
-        if written_lately || (on_session && stored.is_some_and(|m| m.data.to_text() == text)) {
+        if written_lately {
             return;
         }
         let write = Write::put(Key::Member(self.me().clone()), text.clone()).on_session(&session);
@@ -68,6 +78,56 @@ impl Ha {
             self.published.member_at = self.now.boot;
         }
     }
+}
+
+/// Everything that the member key is made of, and the revision that was found to say just that: while none of it
+/// changes there is nothing to compare.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    revision: Revision,
+    state: &'static str,
+    role: &'static str,
+    checkpoint_due: bool,
+    paused: bool,
+    restart: Option<Restart>,
+    local: Arc<Local>,
+    server: Option<Arc<Server>>,
+}
+
+impl Shown {
+    fn now(ha: &Ha, revision: Revision) -> Shown {
+        Shown {
+            revision,
+            state: ha.state_word(),
+            role: ha.role.word(),
+            checkpoint_due: checkpoint_due(ha),
+            paused: ha.paused(),
+            restart: ha.scheduled_restart.clone(),
+            local: ha.local.clone(),
+            server: ha.server.clone(),
+        }
+    }
+}
+
+impl PartialEq for Shown {
+    fn eq(&self, other: &Shown) -> bool {
+        let same_server = match (&self.server, &other.server) {
+            (None, None) => true,
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        same_server
+            && Arc::ptr_eq(&self.local, &other.local)
+            && self.revision == other.revision
+            && (self.state, self.role) == (other.state, other.role)
+            && (self.checkpoint_due, self.paused) == (other.checkpoint_due, other.paused)
+            && self.restart == other.restart
+    }
+}
+
+fn checkpoint_due(ha: &Ha) -> bool {
+    let timeline = ha.row().and_then(|r| r.timeline);
+    ha.lease.lock.is_some() && ha.role.is_primary() && (timeline.is_none() || ha.checkpointed != timeline)
 }
 
 /// The member key as it should be.
@@ -84,9 +144,7 @@ pub(super) fn data(ha: &Ha) -> MemberData {
         o.insert("proxy_url".into(), proxy.as_str().into());
     }
     let row = ha.row();
-    let leads = ha.lease.lock.is_some() && ha.role.is_primary();
-    let timeline = row.and_then(|r| r.timeline);
-    if leads && (timeline.is_none() || ha.checkpointed != timeline) {
+    if checkpoint_due(ha) {
         o.insert("checkpoint_after_promote".into(), false.into());
     }
     let tags = local.tags.effective();

@@ -25,8 +25,7 @@ impl Ha {
         if self.server.as_ref().is_none_or(|s| s.looked_at <= self.slots_changed_at) {
             return;
         }
-        let Some(row) = self.row().cloned() else { return };
-        let plan = self.slot_plan(&row);
+        let Some(plan) = self.row().map(|row| self.slot_plan(row)) else { return };
         if plan.is_empty() {
             return;
         }
@@ -39,26 +38,27 @@ impl Ha {
         let primary = !row.in_recovery;
         let mut wanted: BTreeMap<SlotName, Want> = BTreeMap::new();
         for member in self.slot_members() {
-            let here = self.streams_here(&member, primary);
+            let here = self.streams_here(member, primary);
             if here || (row.server_version >= CAN_ADVANCE && !self.settings.member_slots_ttl.is_zero()) {
                 let target = self.cluster().and_then(|c| c.slot_position(&member.name.slot()));
                 wanted.insert(member.name.slot(), Want { active: here, target });
             }
         }
         if row.server_version >= CAN_ADVANCE && !self.local.tags.nofailover() {
-            let retained = self.cluster().and_then(|c| c.status.retain_slots.clone()).unwrap_or_default();
-            for slot in retained.into_iter().filter(|s| *s != self.me().slot()) {
-                let target = self.cluster().and_then(|c| c.slot_position(&slot));
-                wanted.entry(slot).or_insert(Want { active: false, target });
+            let retained = self.cluster().and_then(|c| c.status.retain_slots.as_ref()).into_iter().flatten();
+            let mine = self.me().slot();
+            for slot in retained.filter(|s| **s != mine) {
+                let target = self.cluster().and_then(|c| c.slot_position(slot));
+                wanted.entry(slot.clone()).or_insert(Want { active: false, target });
             }
         }
         plan(&wanted, &row.slots, |name, slot| self.is_foreign(name, slot))
     }
 
     /// Members whose slots concern us: not ourselves, not those that do not stream.
-    fn slot_members(&self) -> Vec<Member> {
-        let members = self.cluster().map(|c| c.members.clone()).unwrap_or_default();
-        members.into_values().filter(|m| m.name != *self.me() && !m.data.tags().nostream()).collect()
+    fn slot_members(&self) -> impl Iterator<Item = &Member> {
+        let members = self.cluster().into_iter().flat_map(|c| c.members.values());
+        members.filter(|m| m.name != *self.me() && !m.data.tags().nostream())
     }
 
     /// Whether the member is expected to stream from this server.
@@ -93,8 +93,8 @@ impl Ha {
         slots.insert(self.me().slot(), row.position());
         let now = self.now.boot;
         let present: BTreeSet<SlotName> = {
-            let members = self.cluster().map(|c| c.members.clone()).unwrap_or_default();
-            members.values().filter(|m| !m.data.tags().nostream()).map(|m| m.name.slot()).collect()
+            let members = self.cluster().into_iter().flat_map(|c| c.members.values());
+            members.filter(|m| !m.data.tags().nostream()).map(|m| m.name.slot()).collect()
         };
         if self.retained.0.is_empty() {
             let before = self.cluster().and_then(|c| c.status.retain_slots.clone()).unwrap_or_default();

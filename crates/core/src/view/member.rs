@@ -32,7 +32,7 @@ impl MemberData {
     }
 
     pub fn to_text(&self) -> String {
-        compact(&Value::Object(self.0.clone()))
+        compact(&self.0)
     }
 
     fn text(&self, field: &str) -> Option<&str> {

@@ -24,9 +24,14 @@ pub use write::{Condition, Expect, Write, Written};
 use serde_json::Value;
 
 /// Compact JSON with non-ASCII characters as `\uXXXX`, as Patroni writes every key.
-pub fn compact(value: &Value) -> String {
+pub fn compact(value: &impl serde::Serialize) -> String {
+    // Only maps with keys that are no strings cannot be written; no key of the store has any.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    if text.is_ascii() {
+        return text;
+    }
     let mut out = String::new();
-    for c in value.to_string().chars() {
+    for c in text.chars() {
         if c.is_ascii() {
             out.push(c);
         } else {

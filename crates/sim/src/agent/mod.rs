@@ -82,6 +82,8 @@ pub(crate) struct Work {
     pub effect: Effect,
     /// It was reported as stuck.
     pub stuck: bool,
+    /// Its outcome has been held back; that happens once.
+    pub troubled: bool,
     /// What the performer saw when it began: the server whose end it waits for, the source of a copy.
     pub began_with: Option<(HostId, u64)>,
 }
@@ -115,6 +117,8 @@ pub struct Agent {
     lease: Lease,
     permitted: Option<Tick>,
     ttl: Duration,
+    /// Outcomes that another one overtakes.
+    held: Vec<(EffectId, Outcome)>,
     pub(crate) requests: BTreeMap<RequestId, Requester>,
     last_request: u64,
     said: String,
@@ -140,7 +144,7 @@ impl World {
             binaries: 150_010,
             may_bootstrap: true,
             bootstrap_dcs: self.herd.dynamic.clone(),
-            has_pre_promote: false,
+            has_pre_promote: self.hosts[host].has_scripts,
             has_before_stop: false,
             use_pg_rewind: None,
             remove_on_rewind_failure: None,
@@ -185,6 +189,7 @@ impl World {
             lease: Lease::default(),
             permitted: None,
             ttl,
+            held: Vec::new(),
             requests: BTreeMap::new(),
             last_request: 0,
             said: String::new(),
@@ -435,12 +440,53 @@ impl World {
     /// An effect has ended: its one `Done`, or `Freed` when it was reported stuck.
     pub(crate) fn done(&mut self, host: HostId, id: EffectId, outcome: Outcome) {
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+        let Some(work) = agent.works.get_mut(&id) else { return };
+        if self.trouble_one_in > 0 && !std::mem::replace(&mut work.troubled, true) {
+            let lane = work.effect.lane.clone();
+            let deadline = work.effect.deadline;
+            if self.rng.one_in(self.trouble_one_in) {
+                return self.trouble(host, id, outcome, &lane, deadline);
+            }
+        }
+        let Some(agent) = self.hosts[host].agent.as_mut() else { return };
         let Some(work) = agent.works.remove(&id) else { return };
         self.say(Topic::Effect, host, || format!("  {} {}: {}", work.effect.act.name(), id.0, brief(&outcome)));
         if work.stuck {
             self.core_hears(host, Event::Freed { id });
         } else {
             self.core_hears(host, Event::Done { id, outcome });
+        }
+        self.release_held(host);
+    }
+
+    /// The outcome does not come as it should. One that is lost comes out at its effect's deadline, as whoever waits for it
+    /// must see to; the work's real end is noticed later.
+    fn trouble(&mut self, host: HostId, id: EffectId, outcome: Outcome, lane: &Lane, deadline: Duration) {
+        let draw = self.rng.range(0, 3);
+        if draw == 0 && *lane != Lane::Lock {
+            self.counts.dones_lost += 1;
+            self.say(Topic::Effect, host, || format!("  the outcome of effect {} is lost", id.0));
+            let wait = deadline + self.rng.millis(10, 5_000);
+            return self.send_outcome(host, id, outcome, wait);
+        }
+        if draw == 1 {
+            self.counts.dones_reordered += 1;
+            self.say(Topic::Effect, host, || format!("  the outcome of effect {} waits for another", id.0));
+            let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+            agent.held.push((id, outcome));
+            return;
+        }
+        self.counts.dones_late += 1;
+        self.say(Topic::Effect, host, || format!("  the outcome of effect {} is late", id.0));
+        let wait = self.rng.millis(20, 3_000);
+        self.send_outcome(host, id, outcome, wait);
+    }
+
+    /// What waited for another outcome comes after it.
+    pub(crate) fn release_held(&mut self, host: HostId) {
+        let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+        for (id, outcome) in std::mem::take(&mut agent.held) {
+            self.send_outcome(host, id, outcome, Duration::ZERO);
         }
     }
 

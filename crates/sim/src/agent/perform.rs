@@ -24,13 +24,14 @@ impl World {
     /// Begins an effect of the host's agent.
     pub(crate) fn begin(&mut self, host: HostId, effect: Effect) {
         self.counts.effects += 1;
+        *self.counts.effects_by_name.entry(effect.act.name()).or_default() += 1;
         self.say(Topic::Effect, host, || format!("> {} {} {:?}", effect.act.name(), effect.id.0, effect.act));
         self.checks.effect_begins(self.now, &self.hosts[host].name, &effect, self.hosts[host].agent.as_ref());
         let id = effect.id;
         let tick = self.boot(host);
         let began_with = self.began_with(host, &effect.act);
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
-        agent.works.insert(id, Work { effect: effect.clone(), stuck: false, began_with });
+        agent.works.insert(id, Work { effect: effect.clone(), stuck: false, troubled: false, began_with });
         let deadline = self.hosts[host].clock.reaches(tick + effect.deadline);
         let incarnation = self.hosts[host].incarnation;
         if effect.lane != Lane::Lock {

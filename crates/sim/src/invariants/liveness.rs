@@ -20,7 +20,7 @@ pub fn why_not(world: &World) -> Option<String> {
     }
     let Some(tip) = primary.pg.data().map(|d| d.tip) else { return Some("the primary has no data".to_owned()) };
     for (host, machine) in world.hosts.iter().enumerate().filter(|(host, _)| *host != leader) {
-        if !machine.powered {
+        if !machine.powered || machine.absent {
             continue;
         }
         if machine.pg.phase() != Some(Phase::Standby) || world.streams[host].is_none() {

@@ -113,7 +113,7 @@ impl Checks {
     fn note_who_has_not_heard(&mut self, world: &World) {
         for (id, host) in world.hosts.iter().enumerate() {
             let unguarded = host.pg.can_commit() && !host.guard.armed;
-            let paused = || host.agent.as_ref().is_none_or(|a| a.ha.snapshot(host.clock.now(world.now)).settings.pause);
+            let paused = || host.agent.as_ref().is_none_or(|a| a.ha.settings().pause);
             if host.pg.is_gone() || host.guard.armed {
                 self.unheard.remove(&id);
             } else if unguarded && paused() {

@@ -141,7 +141,7 @@ impl Ha {
                 (Lane::Store, Act::Write(write), SHORT)
             }
             Step::PublishConfig => {
-                let text = crate::view::compact(&self.dynamic);
+                let text = crate::view::compact(&*self.dynamic);
                 let present = self.cluster().is_some_and(|c| c.config.is_some());
                 if present || self.dynamic.is_null() {
                     doing.outcome = Some(Ok(Yield::Done));

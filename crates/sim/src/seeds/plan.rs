@@ -1,0 +1,194 @@
+//! What a seed has in mind: the herd, its settings, and what is done to it and when.
+//!
+//! A plan is made before its world begins and looks at nothing but the seed; whom a fault meets and whether it can
+//! strike at all is decided at its moment. So a plan with some of its faults left out is a plan, and
+//! [`shrink`](super::shrink) can look for the smallest one that still fails.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+use super::profile::Profile;
+use crate::net::HostId;
+use crate::rng::Rng;
+use crate::world::{Herd, World};
+
+/// What the command line may say about a seed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub profile: Option<Profile>,
+    pub members: Option<usize>,
+    /// Nothing is done after this moment; the herd is repaired and has to heal.
+    pub until: Option<Duration>,
+    /// Only the faults with these numbers.
+    pub only: Option<Vec<usize>>,
+}
+
+/// Whom a fault meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// Who holds the leader key at that moment, else the member of this number.
+    Leader(u64),
+    Member(u64),
+}
+
+/// One fault in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    pub number: usize,
+    pub kind: Kind,
+    /// Since the one before it; in a gentle plan since the herd was whole again.
+    pub wait: Duration,
+    pub lasts: Duration,
+    pub aim: Aim,
+    pub other: u64,
+    pub size: u64,
+    pub gentle: bool,
+}
+
+impl Planned {
+    pub fn host(&self, world: &World) -> HostId {
+        let members = world.hosts.len() as u64;
+        let number = match self.aim {
+            Aim::Member(number) => number,
+            Aim::Leader(number) => {
+                world.store.leader().and_then(|name| world.host_named(name)).map_or(number, |host| host as u64)
+            }
+        };
+        (number % members) as usize
+    }
+
+    pub fn other(&self, world: &World) -> HostId {
+        (self.other % world.hosts.len() as u64) as usize
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub profile: Profile,
+    pub herd: Herd,
+    /// The last so many members join later, if at all.
+    pub absent: usize,
+    /// Every host's clock, in millionths too fast.
+    pub drifts: Vec<i64>,
+    /// Time between two writes of each client.
+    pub clients: Vec<Duration>,
+    /// A `pre_promote` script is configured.
+    pub scripts: bool,
+    pub faults: Vec<Planned>,
+    pub until: Option<Duration>,
+}
+
+const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+pub const MEMBERS_MAX: usize = NAMES.len();
+
+impl Plan {
+    /// The plan of `seed`. What the options set is drawn all the same, so that the rest stays as it was.
+    pub fn new(seed: u64, options: &Options) -> Plan {
+        let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9).wrapping_add(17));
+        let drawn =
+            if rng.one_in(5) { Profile::Calm } else { *rng.pick(&Profile::ALL).unwrap_or(&Profile::Everything) };
+        let profile = options.profile.unwrap_or(drawn);
+        let drawn = *rng.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7]).unwrap_or(&3);
+        let members = options.members.unwrap_or(drawn).clamp(1, MEMBERS_MAX);
+        let absent = usize::from(rng.one_in(4) && members > 2);
+        let gentle = profile == Profile::Calm;
+        let drift = if gentle { 0 } else { *rng.pick(&[0, 500, 5_000, 10_000]).unwrap_or(&0) };
+        let drifts = NAMES.iter().map(|_| rng.range(0, 2 * drift + 1) as i64 - drift as i64).collect();
+        let dynamic = settings(&mut rng);
+        let clients = if rng.one_in(4) {
+            (0..rng.range(2, 5)).map(|_| rng.millis(50, 500)).collect()
+        } else {
+            vec![rng.millis(400, 900)]
+        };
+        let scripts = rng.one_in(3);
+        let mut faults = faults(&mut rng, profile, gentle);
+        if let Some(only) = &options.only {
+            faults.retain(|fault| only.contains(&fault.number));
+        }
+        let names = NAMES.iter().take(members).map(|n| (*n).to_owned());
+        Plan {
+            seed,
+            profile,
+            herd: Herd { members: names.collect(), dynamic, seed },
+            absent,
+            drifts,
+            clients,
+            scripts,
+            faults,
+            until: options.until,
+        }
+    }
+}
+
+fn settings(rng: &mut Rng) -> Value {
+    let ttl = *rng.pick(&[2, 5, 10, 30, 30, 30]).unwrap_or(&5);
+    let start_timeout = *rng.pick(&[0, 300]).unwrap_or(&300);
+    let lag = *rng.pick(&[0, 10_000, 1_048_576, 1_048_576]).unwrap_or(&1_048_576);
+    json!({
+        "ttl": ttl,
+        "loop_wait": if ttl < 10 { 1 } else { ttl / 3 },
+        "retry_timeout": if ttl < 10 { 1 } else { ttl / 3 },
+        "primary_start_timeout": start_timeout,
+        "maximum_lag_on_failover": lag,
+        "postgresql": {
+            "use_pg_rewind": !rng.one_in(5),
+            "remove_data_directory_on_diverged_timelines": true,
+            "remove_data_directory_on_rewind_failure": true,
+        },
+    })
+}
+
+fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
+    // What this seed likes: the profile's preferences, and whims of its own.
+    let weights = Kind::ALL.map(|kind| profile.weight(kind) * *rng.pick(&[0, 1, 1, 2, 6]).unwrap_or(&1));
+    let spacing = if gentle { 6_000 } else { *rng.pick(&[3_000, 8_000, 20_000, 50_000, 90_000]).unwrap_or(&8_000) };
+    let longest = if gentle { 45_000 } else { *rng.pick(&[15_000, 40_000, 120_000]).unwrap_or(&40_000) };
+    let length = if gentle { rng.range(3, 8) * 6_000 } else { rng.range(60_000, 300_000 + 10 * spacing) };
+    let to_leader = rng.range(2, 5);
+    let mut left = length;
+    let mut all = Vec::new();
+    while left > 0 {
+        let wait = rng.range(100, 2 * spacing);
+        left = left.saturating_sub(wait);
+        let kind = weighted(rng, &weights);
+        let stuck = kind == Kind::StopBackend || kind == Kind::BlockBackend;
+        let longest = if stuck { 150_000 } else { longest };
+        let lasts = if rng.one_in(3) { rng.millis(50, 3_000) } else { rng.millis(100, longest) };
+        let (number, draw) = (all.len() + 1, rng.draw());
+        let aim = if rng.one_in(to_leader) { Aim::Leader(draw) } else { Aim::Member(draw) };
+        let (other, size) = (rng.draw(), rng.draw());
+        all.push(Planned { number, kind, wait: Duration::from_millis(wait), lasts, aim, other, size, gentle });
+    }
+    all
+}
+
+fn weighted(rng: &mut Rng, weights: &[u64]) -> Kind {
+    let mut at = rng.range(0, weights.iter().sum::<u64>());
+    for (kind, weight) in Kind::ALL.into_iter().zip(weights) {
+        if at < *weight {
+            return kind;
+        }
+        at -= weight;
+    }
+    Kind::StoreChangesLeader
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan_and_options_change_only_what_they_name() {
+        let plan = |options: &Options| Plan::new(11, options);
+        let (all, same) = (plan(&Options::default()), plan(&Options::default()));
+        assert_eq!(all.faults, same.faults);
+        let fewer = plan(&Options { members: Some(2), only: Some(vec![2]), ..Options::default() });
+        assert_eq!(fewer.herd.members, ["a", "b"]);
+        assert_eq!(fewer.faults, [all.faults[1]]);
+        let named = plan(&Options { profile: Some(Profile::Disk), ..Options::default() });
+        assert_eq!(named.profile, Profile::Disk);
+    }
+}

@@ -1,0 +1,177 @@
+//! What many seeds came to, and whether that was enough of everything: a kind that never happened was never tested.
+
+use std::time::Duration;
+
+use super::kind::Kind;
+use super::run::Ended;
+use crate::world::Counts;
+
+/// Sums over seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub seeds: u64,
+    pub counts: Counts,
+    pub commits: u64,
+    /// Acknowledged rows that were lost; only faults that may lose any lose some.
+    pub lost_rows: u64,
+    /// Virtual time that was lived through.
+    pub simulated: Duration,
+    /// The part of it that herds of three and more members lived through, with what happened to them.
+    pub hours: Hours,
+    /// Of all histories: the same on every machine.
+    pub digest: u64,
+}
+
+/// Time of herds with three members and more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hours {
+    pub time: Duration,
+    pub faults: u64,
+    pub commits: u64,
+    pub leader_changes: u64,
+}
+
+/// What a cluster-hour has to contain to count as one.
+const FAULTS: f64 = 30.0;
+const COMMITS: f64 = 3600.0;
+const LEADER_CHANGES: f64 = 4.0;
+
+impl Hours {
+    /// Hours that count: as many as the time, the faults, the commits and the leader changes all make up.
+    pub fn counted(&self) -> f64 {
+        let time = self.time.as_secs_f64() / 3600.0;
+        let others =
+            [self.faults as f64 / FAULTS, self.commits as f64 / COMMITS, self.leader_changes as f64 / LEADER_CHANGES];
+        others.into_iter().fold(time, f64::min)
+    }
+}
+
+/// From so many seeds on, everything has to have happened.
+pub const ENOUGH_SEEDS: u64 = 2000;
+
+impl Report {
+    pub fn add(&mut self, ended: &Ended) {
+        let world = &ended.world;
+        let time = Duration::from_nanos(world.now.0);
+        self.seeds += 1;
+        self.commits += world.commits;
+        self.lost_rows += ended.lost_rows as u64;
+        self.simulated += time;
+        self.digest = self.digest.rotate_left(5) ^ world.digest();
+        self.counts.add(&world.counts);
+        if world.hosts.len() >= 3 {
+            self.hours.time += time;
+            self.hours.faults += ended.struck.len() as u64;
+            self.hours.commits += world.commits;
+            self.hours.leader_changes += world.counts.leader_changes;
+        }
+    }
+
+    pub fn merge(&mut self, next: &Report) {
+        self.seeds += next.seeds;
+        self.commits += next.commits;
+        self.lost_rows += next.lost_rows;
+        self.simulated += next.simulated;
+        self.digest = self.digest.rotate_left(5) ^ next.digest;
+        self.counts.add(&next.counts);
+        self.hours.time += next.hours.time;
+        self.hours.faults += next.hours.faults;
+        self.hours.commits += next.hours.commits;
+        self.hours.leader_changes += next.hours.leader_changes;
+    }
+
+    /// What never happened although there were seeds enough for it.
+    pub fn missing(&self) -> Vec<String> {
+        if self.seeds < ENOUGH_SEEDS {
+            return Vec::new();
+        }
+        let Counts { kinds, effects_by_name, .. } = &self.counts;
+        let faults = Kind::ALL.iter().filter(|kind| !kinds.contains_key(kind)).map(|kind| format!("fault {kind}"));
+        let effects = EFFECTS.iter().filter(|name| effects_by_name.get(*name).copied().unwrap_or(0) == 0);
+        let effects = effects.map(|name| format!("effect {name}"));
+        let others = self.others().into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what.to_owned());
+        faults.chain(effects).chain(others).collect()
+    }
+
+    fn others(&self) -> [(&'static str, u64); 12] {
+        let counts = &self.counts;
+        [
+            ("promotions", counts.promotions),
+            ("leader changes", counts.leader_changes),
+            ("commits", self.commits),
+            ("bootstraps", counts.bootstraps),
+            ("starts", counts.starts),
+            ("clones", counts.clones),
+            ("rewinds", counts.rewinds),
+            ("closed by the guard at soft", counts.closed_at_soft),
+            ("killed by the guard at hard", counts.killed_at_hard),
+            ("dones lost", counts.dones_lost),
+            ("dones late", counts.dones_late),
+            ("dones reordered", counts.dones_reordered),
+        ]
+    }
+}
+
+/// What the core can ask for and the simulator's herds give it reason to.
+const EFFECTS: [&str; 34] = [
+    "acquire",
+    "release",
+    "release-stale",
+    "load",
+    "write",
+    "look",
+    "ask",
+    "compare",
+    "find-end-of-wal",
+    "read-history",
+    "intend",
+    "settle",
+    "configure",
+    "reload",
+    "launch",
+    "signal",
+    "fence",
+    "promote",
+    "reserve-timelines",
+    "arm",
+    "initdb",
+    "post-bootstrap",
+    "put-aside",
+    "clone",
+    "single-user",
+    "rewind",
+    "checkpoint",
+    "slots",
+    "script",
+    "callback",
+    "save-dynamic",
+    "cancel",
+    "reply",
+    "exit",
+];
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let faults: Vec<(String, u64)> = Kind::ALL
+            .iter()
+            .map(|kind| (kind.to_string(), self.counts.kinds.get(kind).copied().unwrap_or(0)))
+            .collect();
+        let effects: Vec<(String, u64)> =
+            self.counts.effects_by_name.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let others: Vec<(String, u64)> =
+            self.others().iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
+        table(f, "faults", &faults)?;
+        table(f, "effects carried out", &effects)?;
+        table(f, "and", &others)
+    }
+}
+
+fn table(f: &mut std::fmt::Formatter<'_>, title: &str, rows: &[(String, u64)]) -> std::fmt::Result {
+    let all: u64 = rows.iter().map(|(_, count)| count).sum();
+    writeln!(f, "{title}{}", if title == "and" { String::new() } else { format!(": {all}") })?;
+    for line in rows.chunks(3) {
+        let cells: Vec<String> = line.iter().map(|(what, count)| format!("{what:<28}{count:>10}")).collect();
+        writeln!(f, "  {}", cells.join("   "))?;
+    }
+    Ok(())
+}
