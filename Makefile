@@ -9,9 +9,9 @@ ARGS ?=
 
 ## A herd of three on this machine. Options of `jogi up` go into ARGS, e.g. make up ARGS='--members 5'.
 up:
-	@scripts/prepare.sh up
-	@echo "building …"
-	@$(CARGO) build --quiet --release -p jogi
+	@scripts/prepare.sh up $(ARGS)
+	@echo "building (some minutes the first time) …"
+	@$(CARGO) build --release -p jogi
 	@exec $(CARGO_TARGET_DIR)/release/jogi up $(ARGS)
 
 build:

@@ -9,7 +9,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member, Writers, overlap};
-use jogi_testkit::{process, wait};
+use jogi_testkit::wait;
 
 /// What a fault did, before anything was healed.
 struct Harm<'h> {
@@ -113,25 +113,4 @@ fn red_two_members_write_when_nobody_minds_the_deadlines() {
 #[ignore = "shows the harm without the parent-death signal"]
 fn red_two_members_write_when_postgresql_outlives_its_guard() {
     seen_red("no-parent-death-signal", &[Member::kill_agent_tree]);
-}
-
-/// The unit that we ship says `KillMode=process`: a service manager that stops or restarts the agent leaves its guard, so that
-/// PostgreSQL ends by its own orderly shutdown, or not at all.
-#[test]
-fn the_guard_outlives_its_agent_and_is_found_again() {
-    let Some(spec) = common::spec() else { return };
-    if !spec.promises("a guard") {
-        return;
-    }
-    let herd = spec.members(1).start();
-    let leader = herd.wait_leader();
-    let (postmaster, agent) = (leader.postmaster_pid(), leader.agent_pid());
-    let guard = process::parent(postmaster).expect("a parent");
-    assert_ne!(guard, agent, "the guard is a process of its own");
-    assert!(process::command_line(guard).contains("guard"), "{}", process::command_line(guard));
-    leader.kill_agent();
-    assert!(process::alive(guard) && leader.postmaster() == Some(postmaster), "both outlive the agent");
-    leader.start_agent();
-    wait::until("the agent leads again", CHANGE_WITHIN, || leader.is_primary());
-    assert_eq!((leader.postmaster(), process::parent(postmaster)), (Some(postmaster), Some(guard)));
 }

@@ -2,7 +2,7 @@
 //!
 //! The switch stands apart from the machine's own network: where a container engine runs, the machine forwards nothing
 //! between its bridges. A host has two links, one to the others and the store (`cluster`), one to the clients, so that a
-//! test can cut the one and leave the other. Needs root and iproute2.
+//! test can cut the one and leave the other. Needs iproute2, and root or a user namespace.
 
 use std::fs::File;
 use std::io;
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn two_hosts_reach_each_other_until_one_is_unplugged() {
-        if !crate::require::can(&[crate::require::Need::Root, crate::require::Need::Program("ip")]) {
+        if !crate::require::can(&[crate::require::Need::Networks, crate::require::Need::Program("ip")]) {
             return;
         }
         let prefix = format!("jtu{}", std::process::id());

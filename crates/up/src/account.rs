@@ -36,6 +36,11 @@ impl Account {
         }
     }
 
+    #[cfg(test)]
+    pub fn ourselves() -> Account {
+        Account(None)
+    }
+
     /// The account's name, when it is not our own.
     pub fn name(&self) -> Option<&str> {
         self.0.as_ref().map(|ids| ids.name.as_str())
@@ -53,6 +58,15 @@ impl Account {
     pub fn own(&self, path: &Path) -> anyhow::Result<()> {
         if let Some(ids) = &self.0 {
             std::os::unix::fs::chown(path, Some(ids.uid), Some(ids.gid))
+                .with_context(|| format!("{} could not be given to {}", path.display(), ids.name))?;
+        }
+        Ok(())
+    }
+
+    /// The same for an open file, called `path`.
+    pub fn own_open(&self, file: &std::fs::File, path: &Path) -> anyhow::Result<()> {
+        if let Some(ids) = &self.0 {
+            std::os::unix::fs::fchown(file, Some(ids.uid), Some(ids.gid))
                 .with_context(|| format!("{} could not be given to {}", path.display(), ids.name))?;
         }
         Ok(())
@@ -95,7 +109,7 @@ impl Account {
         if enters {
             return Ok(wanted);
         }
-        println!(
+        say!(
             "{} cannot enter {}: using {FALLBACK} (choose another place with --dir)",
             self.name().unwrap_or("the account"),
             parent.display()

@@ -2,6 +2,7 @@
 //! by themselves.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,12 +44,15 @@ impl Service {
     }
 
     pub fn start(&mut self) -> anyhow::Result<()> {
+        // No link that the herd's account may have put there: we may be root.
         let log = OpenOptions::new()
             .create(true)
             .append(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
             .open(&self.log)
             .with_context(|| format!("cannot write {}", self.log.display()))?;
-        self.account.own(&self.log)?;
+        self.account.own_open(&log, &self.log)?;
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)

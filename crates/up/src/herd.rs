@@ -40,14 +40,19 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     };
     let etcd = layout::find_etcd()?;
     check_ports(&layout)?;
-    check_programs(&layout, &account)?;
+    let server_major = check_programs(&layout, &account)?;
     let resumed = layout.store_dir().join("member").exists();
+    let _only_us = layout.claim(&account)?;
     layout.prepare(&account)?;
     if let Some(name) = account.name() {
-        println!("PostgreSQL refuses root: everything runs as {name}");
+        say!("PostgreSQL refuses root: everything runs as {name}");
     }
     let what = if resumed { "resuming" } else { "making" };
-    println!("{what} a herd of {} in {}", layout.members, layout.dir.display());
+    say!("{what} a herd of {} in {}", layout.members, layout.dir.display());
+    let members_there = layout.members_there();
+    if members_there > layout.members {
+        say!("({members_there} members have data there: those above {} stay stopped)", layout.members);
+    }
 
     let mut herd = Herd::new(layout, &etcd, &account)?;
     let mut signals = Signals::new()?;
@@ -59,9 +64,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         herd.stop().await;
         return Err(error);
     }
-    tour::print(&herd.layout, &account);
+    tour::print(&herd.layout, &account, server_major);
     tokio::select! {
-        () = signals.asked() => println!(),
+        () = signals.asked() => say!(""),
         error = herd.keep() => {
             herd.stop().await;
             return Err(error);
@@ -143,12 +148,12 @@ impl Herd {
             for service in self.agents.iter_mut().chain([&mut self.store]) {
                 if let Some(status) = service.ended() {
                     let log = self.layout.log_file(&service.name);
-                    println!();
+                    say!("");
                     bail!("{} ended ({status}) while {what} was awaited:\n{}", service.name, tail(&log));
                 }
             }
             if Instant::now() > deadline {
-                println!();
+                say!("");
                 bail!(
                     "{what} did not come up within {} s; the logs in {} say why",
                     patience.as_secs(),
@@ -169,7 +174,7 @@ impl Herd {
             }
             let now = self.cluster().await.and_then(|c| tour::leader(&c));
             if now.is_some() && now != leader {
-                println!("the primary is now {}", now.as_deref().unwrap_or(""));
+                say!("the primary is now {}", now.as_deref().unwrap_or(""));
                 leader = now;
             }
         }
@@ -178,7 +183,7 @@ impl Herd {
     async fn revive(&mut self) -> anyhow::Result<()> {
         for service in self.agents.iter_mut().chain([&mut self.store]) {
             if let Some(status) = service.ended() {
-                println!("{} ended ({status}) and is started again", service.name);
+                say!("{} ended ({status}) and is started again", service.name);
                 tokio::time::sleep(service.pause()).await;
                 service.start()?;
             }
@@ -194,7 +199,7 @@ impl Herd {
             self.agents.iter_mut().partition(|a| Some(&a.name) == leader.as_ref());
         for agent in first.into_iter().chain(last).chain([&mut self.store]) {
             if !agent.stop(STOP_WAIT).await {
-                println!("{} did not end within {} s and was killed", agent.name, STOP_WAIT.as_secs());
+                say!("{} did not end within {} s and was killed", agent.name, STOP_WAIT.as_secs());
             }
         }
         stage.done();
@@ -217,21 +222,28 @@ impl Herd {
     }
 }
 
+/// Ctrl-C, `kill`, and a terminal that is closed: all ask for the same orderly end.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }
@@ -249,8 +261,8 @@ fn check_ports(layout: &Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// PostgreSQL's programs must run under the account that the herd has.
-fn check_programs(layout: &Layout, account: &account::Account) -> anyhow::Result<()> {
+/// PostgreSQL's programs must run under the account that the herd has. Returns their major version.
+fn check_programs(layout: &Layout, account: &account::Account) -> anyhow::Result<u32> {
     let mut command = Command::new(layout.pg_bin.join("postgres"));
     command.arg("--version").current_dir("/");
     account.apply(&mut command);
@@ -258,8 +270,18 @@ fn check_programs(layout: &Layout, account: &account::Account) -> anyhow::Result
     if !output.status.success() {
         bail!("{}/postgres --version failed: {}", layout.pg_bin.display(), String::from_utf8_lossy(&output.stderr));
     }
-    println!("{}", String::from_utf8_lossy(&output.stdout).trim());
-    Ok(())
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    say!("{version}");
+    major_of(&version).with_context(|| {
+        format!("{}/postgres --version said {version:?}, which names no version", layout.pg_bin.display())
+    })
+}
+
+/// Of `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)`, `… 18beta1`.
+fn major_of(version: &str) -> Option<u32> {
+    let number = version.split_whitespace().nth(2)?;
+    let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+    number[..digits].parse().ok()
 }
 
 fn tail(log: &std::path::Path) -> String {
@@ -268,4 +290,22 @@ fn tail(log: &std::path::Path) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LINES);
     format!("{}\n(all of it: {})", lines[from..].join("\n"), log.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_is_read_from_what_postgres_says() {
+        for (said, major) in [
+            ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)", Some(15)),
+            ("postgres (PostgreSQL) 18beta1", Some(18)),
+            ("postgres (PostgreSQL) 9.6.24", Some(9)),
+            ("postgres (PostgreSQL) devel", None),
+            ("", None),
+        ] {
+            assert_eq!(major_of(said), major, "{said}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Where everything of a herd lies, on which ports, with which passwords; and the members' configuration.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,6 +18,9 @@ pub struct Layout {
     pub port: u16,
     pub pg_bin: PathBuf,
 }
+
+/// More would run out of the ports that a herd has.
+pub const MOST_MEMBERS: u16 = 9;
 
 /// The name of the cluster.
 pub const SCOPE: &str = "herd";
@@ -71,12 +76,40 @@ impl Layout {
         self.dir.join("pgpass")
     }
 
+    /// How many members have a folder here, of this run or of earlier ones.
+    pub fn members_there(&self) -> u16 {
+        (1..=MOST_MEMBERS).rev().find(|m| self.member_dir(*m).exists()).unwrap_or(0)
+    }
+
+    /// Makes the herd's folder ours alone, as long as the returned file is open. A folder in which something else lies is
+    /// refused before it is touched: it would be closed to everybody but the herd's account.
+    pub fn claim(&self, account: &Account) -> anyhow::Result<File> {
+        let cannot = || format!("cannot use {}: choose a place that you may write to with --dir", self.dir.display());
+        std::fs::create_dir_all(&self.dir).with_context(cannot)?;
+        let empty = std::fs::read_dir(&self.dir).with_context(cannot)?.next().is_none();
+        let lock = self.dir.join("lock");
+        if !empty && !lock.exists() && !self.passwords_file().exists() {
+            bail!("{} is not empty and holds no herd: choose an empty or a new folder with --dir", self.dir.display());
+        }
+        account.private_dir(&self.dir)?;
+        // No link that the herd's account may have put there: we may be root.
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&lock).with_context(cannot)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                bail!(
+                    "a herd runs in {} already: end it first, or choose another folder with --dir",
+                    self.dir.display()
+                )
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(cannot),
+        }
+    }
+
     /// Makes every folder and file; an existing herd keeps its passwords.
     pub fn prepare(&self, account: &Account) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.dir).with_context(|| {
-            format!("cannot create {}: choose a place that you may write to with --dir", self.dir.display())
-        })?;
-        account.private_dir(&self.dir)?;
         for folder in ["logs", "bin"] {
             account.private_dir(&self.dir.join(folder))?;
         }
@@ -204,8 +237,9 @@ pub fn find_pg_bin(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             }
         }
     }
-    match found.into_iter().max() {
-        Some((_, dir)) => Ok(dir),
+    let on_path = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).find(|dir| whole(dir));
+    match found.into_iter().max().map(|(_, dir)| dir).or_else(on_path) {
+        Some(dir) => Ok(dir),
         None => bail!(
             "no PostgreSQL server programs found: install them (apt-get install postgresql), or say where they are \
              with --pg-bin"
@@ -255,6 +289,45 @@ mod tests {
         let loaded = jogi_config::Local::load(&[("jogi.yml".into(), text)], &BTreeMap::new()).expect("it loads");
         let odd: Vec<&String> = loaded.warnings.iter().filter(|w| !expected(w)).collect();
         assert!(odd.is_empty(), "{odd:?}");
+    }
+
+    #[test]
+    fn a_folder_with_something_else_in_it_is_refused_untouched() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let letters = dir.path().join("letters");
+        std::fs::create_dir(&letters).expect("made");
+        std::fs::write(letters.join("to-anna.txt"), "Dear Anna").expect("written");
+        std::fs::set_permissions(&letters, std::fs::Permissions::from_mode(0o755)).expect("open to all");
+        let account = Account::ourselves();
+        let error = layout(&letters).claim(&account).expect_err("no herd is made among letters");
+        assert!(error.to_string().contains("is not empty and holds no herd"), "{error:#}");
+        let mode = std::fs::metadata(&letters).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        assert_eq!(std::fs::read_dir(&letters).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn one_herd_at_a_time_has_a_folder() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let l = layout(&dir.path().join("herd"));
+        let account = Account::ourselves();
+        let first = l.claim(&account).expect("a new folder");
+        let error = l.claim(&account).expect_err("taken");
+        assert!(error.to_string().contains("runs in"), "{error:#}");
+        drop(first);
+        l.claim(&account).expect("free again, and its own");
+    }
+
+    #[test]
+    fn members_of_earlier_runs_are_counted() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let l = layout(dir.path());
+        assert_eq!(l.members_there(), 0);
+        for member in [1, 3] {
+            std::fs::create_dir(l.member_dir(member)).expect("made");
+        }
+        assert_eq!(l.members_there(), 3);
     }
 
     #[test]

@@ -3,6 +3,14 @@
 //! It writes ordinary configuration files and starts ordinary agents: nothing in the agent knows of it. All
 //! it starts listens on the loopback only and ends with it; the data stays, and the same command resumes.
 
+/// `println!` to a person who may have closed the terminal: that is no reason to end a herd in a panic.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod account;
 mod children;
 mod herd;
@@ -19,7 +27,7 @@ pub struct Options {
     #[arg(long, default_value = "herd")]
     pub dir: PathBuf,
     /// How many members
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(layout::MOST_MEMBERS)))]
     pub members: u16,
     /// First port: PostgreSQL from here on, REST from +50 on, the store at +90 and +91
     #[arg(long, default_value_t = 5532, value_parser = clap::value_parser!(u16).range(1024..=65000))]

@@ -14,15 +14,15 @@ pub struct Stage {
 
 impl Stage {
     pub fn begin(what: &str) -> Stage {
-        use std::io::Write;
-        print!("{what} … ");
-        // A terminal that is gone is no reason to end a herd.
-        let _ = std::io::stdout().flush();
+        use std::io::Write as _;
+        let mut out = std::io::stdout();
+        let _ = write!(out, "{what} … ");
+        let _ = out.flush();
         Stage { begun: std::time::Instant::now() }
     }
 
     pub fn done(self) {
-        println!("{:.1} s", self.begun.elapsed().as_secs_f64());
+        say!("{:.1} s", self.begun.elapsed().as_secs_f64());
     }
 }
 
@@ -38,7 +38,7 @@ pub fn leader(cluster: &Value) -> Option<String> {
 }
 
 /// How to reach the herd.
-pub fn print(layout: &Layout, account: &Account) {
+pub fn print(layout: &Layout, account: &Account, server_major: u32) {
     let hosts = vec!["127.0.0.1"; usize::from(layout.members)].join(",");
     let ports: Vec<String> = (1..=layout.members).map(|m| layout.pg_port(m).to_string()).collect();
     let ports = ports.join(",");
@@ -49,27 +49,32 @@ pub fn print(layout: &Layout, account: &Account) {
             passfile.display()
         )
     };
-    println!("\nread and write (finds the primary):\n  {}", psql("read-write"));
-    println!("\nread only (a standby, where there is one):\n  {}", psql("prefer-standby"));
-    println!("\nREST:");
-    for member in 1..=layout.members {
-        println!("  {}  http://127.0.0.1:{}", layout.name(member), layout.rest_port(member));
+    say!("\nread and write (finds the primary):\n  {}", psql("read-write"));
+    if server_major >= 14 {
+        say!("\nread only (a standby, where there is one):\n  {}", psql("prefer-standby"));
+    } else {
+        // The psql beside an older server does not know the word.
+        say!("\nread only (any member; SELECT pg_is_in_recovery() tells which kind):\n  {}", psql("any"));
     }
-    println!(
+    say!("\nREST:");
+    for member in 1..=layout.members {
+        say!("  {}  http://127.0.0.1:{}", layout.name(member), layout.rest_port(member));
+    }
+    say!(
         "\npasswords: {} (mode 0600)   logs: {}",
         layout.passwords_file().display(),
         layout.dir.join("logs").display()
     );
     let ctl = format!("{} ctl -c {}", layout.program().display(), layout.config_file(1).display());
-    println!("\n{ctl} list");
+    say!("\n{ctl} list");
     let mut list = Command::new(layout.program());
     list.args(["ctl", "-c"]).arg(layout.config_file(1)).arg("list").current_dir("/");
     account.apply(&mut list);
     match list.output() {
-        Ok(output) => print!("{}", String::from_utf8_lossy(&output.stdout)),
-        Err(error) => println!("  (could not be run: {error})"),
+        Ok(output) => say!("{}", String::from_utf8_lossy(&output.stdout).trim_end()),
+        Err(error) => say!("  (could not be run: {error})"),
     }
-    println!("\nCtrl-C stops everything; the same command starts it again with its data.");
+    say!("\nCtrl-C stops everything; the same command starts it again with its data.");
 }
 
 #[cfg(test)]

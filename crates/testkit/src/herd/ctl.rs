@@ -1,7 +1,5 @@
 //! The control tool, run as an operator would.
 
-use std::process::Command;
-
 use serde_json::Value;
 
 use super::{Herd, Member};
@@ -30,10 +28,7 @@ impl Herd {
     /// The same with another member's file.
     pub fn ctl_with(&self, member: &Member, args: &[&str]) -> CtlOutput {
         let words = self.ctl_words(member);
-        let mut command = Command::new("setpriv");
-        if require::am_root() {
-            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
-        }
+        let mut command = require::as_server_user();
         command.args(&words).args(args).current_dir(member.dir()).stdin(std::process::Stdio::null());
         command.env("HOME", member.dir()).env("LC_ALL", "C.UTF-8").env_remove("COLUMNS");
         let out = self.store().run(move || command.output());

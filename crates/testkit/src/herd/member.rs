@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -375,10 +375,7 @@ impl Member {
     /// Runs one of PostgreSQL's programs on this host as PostgreSQL's user and returns what it printed.
     #[track_caller]
     pub fn server_program(&self, program: &str, args: &[&str]) -> String {
-        let mut command = Command::new("setpriv");
-        if require::am_root() {
-            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
-        }
+        let mut command = require::as_server_user();
         command.arg(self.bin_dir.join(program)).args(args).current_dir(&self.dir);
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
         // pg_ctl's server keeps its standard output: it must be no pipe of ours.

@@ -106,14 +106,11 @@ impl Place {
         })
     }
 
-    /// Starts a program on this host, working in its directory, in a session of its own: as the user `postgres` if we are
-    /// root and `demoted`, output and errors appended to `log`.
+    /// Starts a program on this host, working in its directory, in a session of its own: as PostgreSQL's user
+    /// if `demoted`, output and errors appended to `log`.
     pub fn spawn(&self, words: &[String], demoted: bool, env: &[(String, String)], log: &Path) -> io::Result<Child> {
         let out = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let mut command = Command::new("setpriv");
-        if demoted && require::am_root() {
-            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--inh-caps=-all"]);
-        }
+        let mut command = if demoted { require::as_server_user() } else { Command::new("setpriv") };
         command.arg("setsid").args(words).current_dir(&self.dir).envs(env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         self.run(move || command.spawn())

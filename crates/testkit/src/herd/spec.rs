@@ -73,7 +73,7 @@ impl HerdSpec {
     #[must_use]
     pub fn possible(&self) -> bool {
         let always = [Need::PostgreSql, Need::PostgresUser, Need::Program("etcd"), Need::Program("setpriv")];
-        let hosts = [Need::Root, Need::Program("ip")];
+        let hosts = [Need::Networks, Need::Program("ip")];
         let needs: Vec<Need> = always.into_iter().chain(hosts.into_iter().filter(|_| !self.loopback)).collect();
         require::can(&needs)
     }
