@@ -29,9 +29,15 @@ pub enum Weakness {
     StartHalfCopies,
     /// A new leader promotes on the view on which it took the lock (F6).
     PromoteUnread,
+    /// The leader stops waiting for a synchronous standby before the store has forgotten it as a successor.
+    NamesBeforeSync,
+    /// A standby is published as synchronous before commits wait for it (F3).
+    SyncBeforeNames,
+    /// Who may succeed in the synchronous modes is not looked at in a race (F4).
+    IgnoreSync,
 }
 
-const ALL: [(Weakness, &str); 10] = [
+const ALL: [(Weakness, &str); 13] = [
     (Weakness::InitdbAgain, "initdb-again"),
     (Weakness::IgnoreHung, "ignore-hung"),
     (Weakness::ActAfterStall, "act-after-stall"),
@@ -42,6 +48,9 @@ const ALL: [(Weakness, &str); 10] = [
     (Weakness::NoParentDeathSignal, "no-parent-death-signal"),
     (Weakness::StartHalfCopies, "start-half-copies"),
     (Weakness::PromoteUnread, "promote-unread"),
+    (Weakness::NamesBeforeSync, "names-before-sync"),
+    (Weakness::SyncBeforeNames, "sync-before-names"),
+    (Weakness::IgnoreSync, "ignore-sync"),
 ];
 
 /// The environment variable that the edge reads in debug builds.

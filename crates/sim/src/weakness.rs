@@ -38,7 +38,7 @@ impl Weakness {
     }
 }
 
-const KNOWN: [jogi_core::Weakness; 9] = [
+const KNOWN: [jogi_core::Weakness; 12] = [
     jogi_core::Weakness::InitdbAgain,
     jogi_core::Weakness::IgnoreHung,
     jogi_core::Weakness::ActAfterStall,
@@ -48,4 +48,7 @@ const KNOWN: [jogi_core::Weakness; 9] = [
     jogi_core::Weakness::FenceByPostmaster,
     jogi_core::Weakness::NoParentDeathSignal,
     jogi_core::Weakness::StartHalfCopies,
+    jogi_core::Weakness::NamesBeforeSync,
+    jogi_core::Weakness::SyncBeforeNames,
+    jogi_core::Weakness::IgnoreSync,
 ];

@@ -10,6 +10,7 @@ mod guard;
 mod live;
 mod lock;
 mod look;
+mod names;
 mod peers;
 mod programs;
 mod scripts;
@@ -139,6 +140,7 @@ impl Performer {
             Act::PutAside { suffix } => files::put_aside(&instance, suffix, limit).await.into(),
 
             Act::Reload => shared.reload(&instance, limit).await.into(),
+            Act::SyncNames { setup } => names::put(&instance, setup, limit).await.into(),
             Act::Launch { as_, setup } => shared.launch(&instance, as_, setup, limit).await.into(),
             Act::Signal { stop } => shared.signal(&instance, stop, limit).await.into(),
             Act::Fence { kill } => shared.fence(&instance, kill, limit).await.into(),

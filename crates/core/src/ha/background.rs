@@ -38,6 +38,7 @@ impl Ha {
             self.checkpoint_after_promotion(timeline);
             self.publish_history(timeline);
         }
+        self.synchronous_turn();
         self.publish_status();
     }
 

@@ -395,7 +395,8 @@ impl Ha {
             return self.exit(0, "asked to end; in pause the server and the leader key are left alone".into());
         }
         let leads = self.lease.lock.is_some();
-        let mut steps = self.stopping_steps(leads && self.is_writable());
+        let mut steps = self.leaving_steps();
+        steps.extend(self.stopping_steps(leads && self.is_writable()));
         if leads {
             let within = self.settings.ttl.min(Duration::from_secs(2));
             steps.extend([Step::Heir { within, required: false }, Step::Release]);

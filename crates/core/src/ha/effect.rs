@@ -113,6 +113,10 @@ pub enum Act {
     Configure { setup: Setup },
     /// Make the running server read its files again.
     Reload,
+    /// Write the files with these `synchronous_standby_names`, have the running server read them, and wait until every
+    /// process of it that has to do with commits works by them: not the value that a session shows, but that commits
+    /// really wait. Done means that.
+    SyncNames { setup: Setup },
     /// Start the postmaster under the guard. Yields [`Yield::Launched`].
     Launch { as_: LaunchAs, setup: Setup },
     /// One signal to the postmaster.
@@ -187,6 +191,7 @@ impl Act {
             Act::Settle => "settle",
             Act::Configure { .. } => "configure",
             Act::Reload => "reload",
+            Act::SyncNames { .. } => "sync-names",
             Act::Launch { .. } => "launch",
             Act::Signal { .. } => "signal",
             Act::Fence { .. } => "fence",

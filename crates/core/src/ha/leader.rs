@@ -133,8 +133,8 @@ impl Ha {
         let ours = self.row().and_then(|row| row.timeline);
         let same_branch = |p: &super::PeerStatus| p.timeline.is_none() || ours.is_none() || p.timeline == ours;
         let near = |p: &super::PeerStatus| end.ahead_of(p.position) <= lag_allowed && same_branch(p);
-        let able = answers.values().flatten().any(|p| self.may_lead(p) && near(p));
-        if !able {
+        let able = answers.values().flatten().filter(|p| self.may_lead(p) && near(p)).count();
+        if able < self.heirs_needed() {
             return self.refuse(revision, "no candidate answers, may lead and has received enough WAL".into());
         }
         let mut steps = self.stopping_steps(true);
@@ -190,7 +190,8 @@ impl Ha {
         let answers = self.polled(RoundFor::Takeover, &heirs, ANSWERS_VALID)?;
         let published = self.cluster().map(|c| c.status.optime).unwrap_or_default();
         let limit = self.settings.maximum_lag_on_failover;
-        Some(answers.values().flatten().any(|p| self.may_lead(p) && published.ahead_of(p.position) <= limit))
+        let able = answers.values().flatten().filter(|p| self.may_lead(p) && published.ahead_of(p.position) <= limit);
+        Some(able.count() >= self.heirs_needed())
     }
 
     pub(super) fn hung(&mut self, silent: Duration) -> Decision {

@@ -16,7 +16,7 @@ use super::{
     Act, Decision, Effect, EffectId, Event, Failure, Found, GuardNews, GuardState, Lane, Lease, Local, Lock, Outcome,
     RequestId, Restart, Snapshot, Yield,
 };
-use crate::view::{Cluster, MemberData, Revision, Settings, Status};
+use crate::view::{Cluster, MemberData, Revision, Settings, Status, SyncState};
 use crate::{Lsn, MemberName, Now, Tick, Timeline, Wall, Weaken, Weakness};
 
 /// The rules and operations of one member. See the [module documentation](super) for how to drive it.
@@ -74,6 +74,7 @@ pub struct Ha {
     pub(super) resumed_at: Tick,
     pub(super) failures: Failures,
     pub(super) failsafe: super::failsafe::Failsafe,
+    pub(super) sync: super::synchronous::Synchronous,
     pub(super) last_end: Option<super::leader::LastEnd>,
     pub(super) clone_from_leader: bool,
     /// The dynamic configuration that a running primary was last configured with.
@@ -236,6 +237,8 @@ pub(super) enum Purpose {
     PostPromoteCheckpoint(Timeline),
     Arm(Option<super::Generation>),
     Slots,
+    SyncKey { before: Option<Revision>, after: Box<SyncState> },
+    SyncNames(String),
     FailoverRequest(RequestId),
     FailoverCancel(RequestId),
     Unattended,
@@ -301,6 +304,7 @@ impl Ha {
             resumed_at: Tick::ZERO,
             failures: Failures::default(),
             failsafe: super::failsafe::Failsafe::default(),
+            sync: super::synchronous::Synchronous::default(),
             last_end: None,
             clone_from_leader: false,
             configured: None,
@@ -536,6 +540,7 @@ impl Ha {
         let held = lease.lock.is_some();
         if held != self.lease.lock.is_some() {
             self.published.status = None;
+            self.sync_lock_ended();
         }
         self.lease = lease;
         match self.lease.lock.as_ref().map(|lock| lock.soft) {
@@ -687,6 +692,8 @@ impl Ha {
                 }
             }
             Purpose::Slots => self.slots_changed_at = self.now.boot,
+            Purpose::SyncKey { before, after } => self.sync_key_written(before, *after, outcome),
+            Purpose::SyncNames(text) => self.names_put(text, outcome),
             Purpose::FailoverRequest(request) => self.failover_written(request, outcome),
             Purpose::FailoverCancel(request) => self.failover_cancelled(request, outcome),
         }

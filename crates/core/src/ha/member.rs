@@ -147,7 +147,11 @@ pub(super) fn data(ha: &Ha) -> MemberData {
     if checkpoint_due(ha) {
         o.insert("checkpoint_after_promote".into(), false.into());
     }
-    let tags = local.tags.effective();
+    let mut tags = local.tags.effective();
+    if ha.sync.leaving.is_some() {
+        tags.insert("nosync".into(), true.into());
+        tags.insert("sync_priority".into(), 0.into());
+    }
     if !tags.is_empty() {
         o.insert("tags".into(), Value::Object(tags));
     }

@@ -33,6 +33,7 @@ pub mod server;
 mod slots;
 mod snapshot;
 mod stopped;
+mod synchronous;
 mod timer;
 
 pub use decision::Decision;

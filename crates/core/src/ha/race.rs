@@ -10,8 +10,8 @@ use super::rewind::Divergence;
 use super::server::{ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
-use crate::view::{Cluster, Condition, Expect, Member};
-use crate::{Lsn, MemberName, Timeline};
+use crate::view::{Cluster, Condition, Expect, Member, SyncMode, SyncState};
+use crate::{Lsn, MemberName, Timeline, Weakness};
 
 /// Whether this member may take the lock, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,24 +35,49 @@ const ANSWERS_VALID: Duration = Duration::from_secs(1);
 /// The pause before a member that may not lead looks at the race again.
 const RACE_AGAIN: Duration = Duration::from_secs(1);
 
-/// The healthiest check (ha-rules 3.2, without synchronous modes): nobody alive is a primary or has more.
-/// A member on an older timeline has less, whatever its position: positions of different branches do not
-/// compare (fault-scenarios F5).
-pub(super) fn healthiest(me: Standing, answers: &Answers, former_leader: Option<&MemberName>) -> Verdict {
+/// What the synchronous modes add to a race (ha-rules 3.1 and 3.2).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Electorate<'a> {
+    pub me: &'a MemberName,
+    pub sync: &'a SyncState,
+    pub quorum: bool,
+}
+
+/// The healthiest check (ha-rules 3.2): nobody alive is a primary or has more; with quorum commit enough members say
+/// that they have no more. A member on an older timeline has less, whatever its position: positions of different
+/// branches do not compare (fault-scenarios F5).
+pub(super) fn healthiest(
+    me: Standing,
+    answers: &Answers,
+    former_leader: Option<&MemberName>,
+    electorate: Option<Electorate<'_>>,
+) -> Verdict {
+    let quorum = electorate.filter(|e| e.quorum).map(|e| (e.me, e.sync));
+    // Our own word is one of those that are needed, when we are one of them.
+    let mut votes = i64::from(quorum.is_some_and(|(me, sync)| sync.names(me))) - 1;
+    let mut ahead = false;
     for (name, peer) in answers.iter().filter_map(|(n, a)| Some((n, a.as_ref()?))) {
-        if peer.tags.nofailover() || peer.watchdog_failed {
+        let votes_here = quorum.is_some_and(|(_, sync)| sync.names(name));
+        if (peer.tags.nofailover() && !votes_here) || peer.watchdog_failed {
             continue;
         }
         if !peer.in_recovery {
             return Verdict::Not(format!("Primary ({name}) is still alive"));
         }
         match lineage_order(peer, me) {
+            // It may have what nobody was told of; whoever may succeed has the rest.
+            std::cmp::Ordering::Greater if electorate.is_some_and(|e| e.sync.leader.as_ref() == Some(name)) => {
+                ahead = true;
+                continue;
+            }
             std::cmp::Ordering::Greater => {
                 return Verdict::Not(format!("Wal position of {name} is ahead of my wal position"));
             }
             std::cmp::Ordering::Equal => {
                 let priority = peer.tags.failover_priority();
-                if peer.position.is_valid() && priority > me.priority && former_leader != Some(name) {
+                let former = former_leader == Some(name);
+                let counts = quorum.is_none() || votes_here;
+                if peer.position.is_valid() && priority > me.priority && !former && counts {
                     return Verdict::Not(format!(
                         "{name} has equally tolerable WAL position and priority {priority}, while this node has \
                          priority {}",
@@ -62,8 +87,28 @@ pub(super) fn healthiest(me: Standing, answers: &Answers, former_leader: Option<
             }
             std::cmp::Ordering::Less => {}
         }
+        votes += i64::from(votes_here && peer.position.is_valid());
     }
-    Verdict::Take("nobody that may lead has more WAL".into())
+    match quorum {
+        Some((name, sync)) => elected(votes, sync, !ahead && sync.leader.as_ref() == Some(name)),
+        None => Verdict::Take("nobody that may lead has more WAL".into()),
+    }
+}
+
+/// Quorum commit: enough members have no more than we do, or we are who led last and nobody has more.
+fn elected(votes: i64, sync: &SyncState, led_last: bool) -> Verdict {
+    if votes >= i64::from(sync.quorum) {
+        return Verdict::Take(format!("{votes} other members have no more WAL, {} are enough", sync.quorum));
+    }
+    if led_last {
+        return Verdict::Take("this member led last and nobody has more WAL".into());
+    }
+    Verdict::Not(format!(
+        "{} other members have to say that they have no more WAL, and {} do: an acknowledged commit could be missing \
+         here",
+        sync.quorum,
+        votes.max(0)
+    ))
 }
 
 fn lineage_order(peer: &PeerStatus, me: Standing) -> std::cmp::Ordering {
@@ -111,18 +156,43 @@ impl Ha {
         if self.system_identifier().as_deref() != cluster.system_identifier() && cluster.initialize.is_some() {
             return Verdict::Not("the store names another system identifier".into());
         }
-        if cluster.settings().is_some_and(|s| s.is_sync()) && !self.may_succeed(&cluster) {
+        if let Some(verdict) = manual.then(|| self.asked_to_fail_over(&cluster)).flatten() {
+            return verdict;
+        }
+        if self.is_no_successor(&cluster, false) {
             return Verdict::Not("synchronous mode is on and this member is not a legal successor".into());
         }
-        match manual.then(|| self.asked_to_fail_over(&cluster)).flatten() {
-            Some(verdict) => verdict,
-            None => self.am_i_healthiest(&cluster),
-        }
+        self.am_i_healthiest(&cluster)
     }
 
-    /// The successors are named in the `sync` key.
-    fn may_succeed(&self, cluster: &Cluster) -> bool {
-        cluster.sync.leader.is_none() || cluster.sync.names(self.me())
+    /// Successors are named in the `sync` key; with quorum commit the votes decide, except for a `switchover`.
+    fn is_no_successor(&self, cluster: &Cluster, switchover: bool) -> bool {
+        let Some(sync) = self.sync_active(cluster) else { return false };
+        let by_votes = self.sync_mode(cluster) == SyncMode::Quorum && !switchover;
+        !by_votes && !sync.names(self.me())
+    }
+
+    fn sync_mode(&self, cluster: &Cluster) -> SyncMode {
+        let settings = cluster.settings();
+        let settings = settings.as_ref().unwrap_or(&self.settings);
+        if settings.is_sync() { settings.sync_mode } else { SyncMode::Off }
+    }
+
+    /// The synchronous state, while it decides who may lead.
+    pub(super) fn sync_active<'a>(&self, cluster: &'a Cluster) -> Option<&'a SyncState> {
+        let off = self.sync_mode(cluster) == SyncMode::Off || self.weaken.has(Weakness::IgnoreSync);
+        (!off && cluster.sync.leader.is_some()).then_some(&cluster.sync)
+    }
+
+    /// Who is asked in a race: all, or those that the `sync` key names.
+    fn race_names(&self, cluster: &Cluster, but: Option<&MemberName>) -> BTreeSet<MemberName> {
+        let sync = self.sync_active(cluster);
+        let quorum = self.sync_mode(cluster) == SyncMode::Quorum;
+        self.peer_names(|m| {
+            let named = sync.is_none_or(|s| s.names(&m.name));
+            let voter = quorum && sync.is_some_and(|s| s.names(&m.name));
+            named && (!m.data.tags().nofailover() || voter) && but != Some(&m.name)
+        })
     }
 
     /// A running primary without a lock (one that was just taken over, or bootstrapped).
@@ -140,7 +210,7 @@ impl Ha {
     }
 
     fn am_i_healthiest(&mut self, cluster: &Cluster) -> Verdict {
-        let names = self.peer_names(|m| !m.data.tags().nofailover());
+        let names = self.race_names(cluster, None);
         // Both questions at once: ourselves and the others.
         let answers = self.race_answers(&names);
         let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
@@ -159,7 +229,7 @@ impl Ha {
                 (Some(_), _) => {}
             }
         }
-        match self.compare_with(me, answers) {
+        match self.compare_with(me, answers, cluster) {
             Verdict::Take(because) => self.on_latest_timeline(me, because),
             other @ (Verdict::Not(_) | Verdict::Asking(_)) => other,
         }
@@ -199,10 +269,16 @@ impl Ha {
         self.polled(RoundFor::Race, names, ANSWERS_VALID)
     }
 
-    fn compare_with(&mut self, me: Standing, answers: Option<Answers>) -> Verdict {
+    fn compare_with(&mut self, me: Standing, answers: Option<Answers>, cluster: &Cluster) -> Verdict {
         let Some(answers) = answers else { return Verdict::Asking("the answers of the other members") };
         let former = self.old_view.as_ref().and_then(|v| v.leader.as_ref()).map(|l| l.name.clone());
-        healthiest(me, &answers, former.as_ref())
+        let former = self.sync_active(cluster).map_or(former, |sync| sync.leader.clone());
+        healthiest(me, &answers, former.as_ref(), self.electorate(cluster))
+    }
+
+    fn electorate<'a>(&'a self, cluster: &'a Cluster) -> Option<Electorate<'a>> {
+        let quorum = self.sync_mode(cluster) == SyncMode::Quorum;
+        self.sync_active(cluster).map(|sync| Electorate { me: self.me(), sync, quorum })
     }
 
     /// Our own position, looked at after the lock became free.
@@ -221,12 +297,20 @@ impl Ha {
     /// Section 3.3: nobody leads and a request stands. `None`: undecided, the ordinary rules apply.
     fn asked_to_fail_over(&mut self, cluster: &Cluster) -> Option<Verdict> {
         let request = cluster.request()?.clone();
+        if request.is_switchover() && self.is_no_successor(cluster, true) {
+            return Some(Verdict::Not("synchronous mode is on and this member is not a legal successor".into()));
+        }
         if let Some(candidate) = &request.member {
             if candidate == self.me() {
                 return Some(Verdict::Take("a switchover or failover names this member".into()));
             }
             if self.paused() {
                 return Some(Verdict::Not(format!("a failover to {candidate} is asked for in pause")));
+            }
+            if self.is_no_successor(cluster, false) {
+                return Some(Verdict::Not(format!(
+                    "{candidate} is asked to lead, and this member is not a legal successor"
+                )));
             }
             let names = BTreeSet::from([candidate.clone()]);
             let known = self.peers().contains_key(candidate);
@@ -246,20 +330,20 @@ impl Ha {
             return Some(Verdict::Not("in pause a failover needs a candidate".into()));
         }
         if request.leader.as_ref() == Some(self.me()) {
-            return Some(self.take_back());
+            return Some(self.take_back(cluster));
         }
         let former = request.leader.clone();
-        let names = self.peer_names(|m| !m.data.tags().nofailover() && Some(&m.name) != former.as_ref());
+        let names = self.race_names(cluster, former.as_ref());
         let answers = self.race_answers(&names);
         match self.fresh_standing() {
-            Some(me) => Some(self.compare_with(me, answers)),
+            Some(me) => Some(self.compare_with(me, answers, cluster)),
             None => Some(Verdict::Asking("a look at our own server")),
         }
     }
 
     /// I led and was asked to hand over: lead again only when nobody else can.
-    fn take_back(&mut self) -> Verdict {
-        let names = self.peer_names(|m| !m.data.tags().nofailover());
+    fn take_back(&mut self, cluster: &Cluster) -> Verdict {
+        let names = self.race_names(cluster, None);
         let Some(answers) = self.race_answers(&names) else {
             return Verdict::Asking("the answers of the other members");
         };
@@ -269,7 +353,7 @@ impl Ha {
             return Verdict::Not("this member was asked to hand over and others can lead".into());
         }
         let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
-        healthiest(me, &answers, None)
+        healthiest(me, &answers, None, self.electorate(cluster))
     }
 
     /// Whether an answering member could lead at all.
@@ -297,6 +381,7 @@ impl Ha {
             Ok(Yield::Acquired(Taken::Yes { generation, created, valid_until, soft })) => {
                 self.lease.lock = Some(super::Lock { generation, created, valid_until, soft });
                 self.lease.lost = None;
+                self.sync_lock_ended();
                 self.timers.set(Timer::Soft, soft);
                 self.unlocked_since = None;
                 self.retained = Default::default();
@@ -319,6 +404,7 @@ impl Ha {
         let steps = script.into_iter().chain([
             Step::Reading,
             Step::Number,
+            Step::Succession,
             Step::Role(super::machine::Role::Promoted),
             Step::Promote,
             Step::Callback(super::Action::OnRoleChange),
@@ -358,16 +444,26 @@ impl Ha {
             self.begin_op(Op::new(Kind::Close, "the promotion failed", steps));
             return;
         }
-        self.begin_op(Op::new(Kind::Close, "the promotion was refused", [Step::Release]));
+        self.begin_op(Op::new(Kind::Close, "the promotion was refused", [Step::Retract, Step::Release]));
     }
 
     /// Members that may take over from us, by their member keys (ha-rules 8.3).
     pub(super) fn heirs(&self) -> BTreeSet<MemberName> {
         let candidate = self.cluster().and_then(|c| c.request()).and_then(|r| r.member.clone());
-        let sync = self.cluster().filter(|_| self.settings.is_sync()).map(|c| c.sync.clone());
-        let legal = |m: &Member| sync.as_ref().is_none_or(|s| s.leader.is_none() || s.is_standby(&m.name));
+        let manual = self.cluster().and_then(|c| c.request()).is_some_and(|r| !r.is_switchover());
+        let sync = self.cluster().and_then(|c| self.sync_active(c).cloned()).filter(|_| !manual);
+        let legal = |m: &Member| sync.as_ref().is_none_or(|s| s.is_standby(&m.name));
         let wanted = |m: &Member| candidate.as_ref().is_none_or(|c| *c == m.name);
         self.peer_names(|m| !m.data.tags().nofailover() && legal(m) && wanted(m))
+    }
+
+    /// How many of the heirs have to have everything: one, and with quorum commit as many as elect it.
+    pub(super) fn heirs_needed(&self) -> usize {
+        let Some(cluster) = self.cluster() else { return 1 };
+        let named = cluster.request().is_some_and(|r| r.member.is_some());
+        let quorum = self.sync_mode(cluster) == SyncMode::Quorum && !named;
+        let votes = self.sync_active(cluster).filter(|_| quorum).map_or(0, |sync| sync.quorum);
+        1 + usize::try_from(votes).unwrap_or(usize::MAX - 1)
     }
 
     /// It said so itself: sessions can write. A stopped postmaster changes nothing about that.
@@ -422,8 +518,51 @@ mod tests {
             ("a live primary", primary, false),
         ] {
             let answers = Answers::from([("b".into(), answer)]);
-            let verdict = healthiest(me, &answers, None);
+            let verdict = healthiest(me, &answers, None, None);
             assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{what}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn with_quorum_commit_votes_decide() {
+        let me = Standing { position: Lsn(100), timeline: Some(Timeline(2)), priority: 1 };
+        let key = |quorum: u32, standbys: &[&str]| SyncState {
+            leader: Some("a".into()),
+            quorum,
+            standbys: standbys.iter().map(|n| MemberName::from(*n)).collect(),
+            revision: None,
+        };
+        let (same, less, more) = (peer(2, 100, json!({})), peer(2, 90, json!({})), peer(2, 101, json!({})));
+        let hidden = peer(2, 90, json!({"nofailover": true}));
+        for (what, name, sync, answers, takes) in [
+            ("a vote is enough", "b", key(1, &["b", "c"]), vec![("c", less.clone())], true),
+            ("nobody votes", "b", key(1, &["b", "c"]), vec![("c", None)], false),
+            ("no vote is needed", "b", key(0, &["b"]), vec![], true),
+            ("strangers do not vote", "b", key(1, &["b", "c"]), vec![("d", less.clone())], false),
+            ("an outsider needs one more", "d", key(1, &["b", "c"]), vec![("c", less.clone())], false),
+            ("and can have it", "d", key(1, &["b", "c"]), vec![("b", same.clone()), ("c", less.clone())], true),
+            ("a voter has more", "b", key(1, &["b", "c"]), vec![("c", more.clone())], false),
+            ("the former leader has more", "b", key(1, &["b", "c"]), vec![("a", more), ("c", less.clone())], true),
+            ("the former leader votes", "b", key(1, &["b", "c"]), vec![("a", same)], true),
+            ("who may not lead votes", "b", key(1, &["b", "c"]), vec![("c", hidden)], true),
+            ("who led last needs no votes", "a", key(1, &["b", "c"]), vec![("c", None)], true),
+        ] {
+            let answers: Answers = answers.into_iter().map(|(n, a)| (MemberName::from(n), a)).collect();
+            let name = MemberName::from(name);
+            let verdict = healthiest(me, &answers, None, Some(Electorate { me: &name, sync: &sync, quorum: true }));
+            assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{what}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn in_priority_mode_the_former_leader_may_have_more() {
+        let me = Standing { position: Lsn(100), timeline: Some(Timeline(2)), priority: 1 };
+        let sync = SyncState { leader: Some("a".into()), standbys: vec!["b".into()], ..SyncState::default() };
+        let name = MemberName::from("b");
+        for (peer_name, takes) in [("a", true), ("c", false)] {
+            let answers = Answers::from([(peer_name.into(), peer(2, 101, json!({})))]);
+            let verdict = healthiest(me, &answers, None, Some(Electorate { me: &name, sync: &sync, quorum: false }));
+            assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{peer_name}: {verdict:?}");
         }
     }
 }

@@ -78,6 +78,7 @@ impl Ha {
     }
 
     pub(super) fn setup(&self, mode: Mode) -> Setup {
-        Setup { mode, dynamic: Arc::clone(&self.dynamic), synchronous_standby_names: None }
+        let synchronous_standby_names = self.names_for(&mode);
+        Setup { mode, dynamic: Arc::clone(&self.dynamic), synchronous_standby_names }
     }
 }

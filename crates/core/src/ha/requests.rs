@@ -326,7 +326,8 @@ impl Ha {
         };
         let limit = restart.timeout.map_or(self.settings.primary_start_timeout, Duration::from_secs);
         let wait = if limit.is_zero() { self.start_wait() } else { limit };
-        let mut steps = self.stopping_steps(true);
+        let mut steps = self.leaving_steps();
+        steps.extend(self.stopping_steps(true));
         steps.extend([
             Step::Configure(mode),
             Step::Launch(starting),
@@ -375,7 +376,8 @@ impl Ha {
         self.phase = Phase::CreatingReplica;
         self.followed = None;
         self.role = if self.role == Role::Uninitialized { Role::Uninitialized } else { Role::Replica };
-        let mut steps = self.closing_steps(false);
+        let mut steps = self.leaving_steps();
+        steps.extend(self.closing_steps(false));
         steps.extend([Step::Intend(Intent::PutAside), Step::PutAside(Aside::Old), Step::Settle, Step::Look]);
         self.begin_op(Op::new(Kind::Reinitialize, "reinitialize is asked for", steps));
     }

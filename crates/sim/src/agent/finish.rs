@@ -63,6 +63,7 @@ impl World {
             }
             Act::Configure { setup } => self.configure(host, &setup),
             Act::Reload => self.reload(host),
+            Act::SyncNames { setup } => self.sync_names(host, &setup),
             Act::Signal { stop } => self.signal(host, stop),
             Act::Arm { armed } => self.arm(host, armed),
             Act::PostBootstrap => self.post_bootstrap(host),
@@ -198,6 +199,16 @@ impl World {
         };
         let restart = in_recovery.is_some_and(|in_recovery| in_recovery != data.standby_signal);
         Ok(Yield::Configured { restart, unchanged })
+    }
+
+    /// The names are in the file and in force at one moment.
+    fn sync_names(&mut self, host: HostId, setup: &Setup) -> Outcome {
+        if self.hosts[host].pg.disk_full {
+            return Err(Failure::Failed(format!("cannot write a file: {NO_SPACE}")));
+        }
+        let names = setup.synchronous_standby_names.clone().unwrap_or_default();
+        self.hosts[host].pg.set_sync_names(&names).map_err(Failure::Failed)?;
+        self.reload(host)
     }
 
     fn reload(&mut self, host: HostId) -> Outcome {

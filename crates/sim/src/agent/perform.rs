@@ -77,6 +77,7 @@ impl World {
             | Act::Settle
             | Act::Configure { .. }
             | Act::Reload
+            | Act::SyncNames { .. }
             | Act::Signal { .. }
             | Act::Arm { .. }
             | Act::PostBootstrap
@@ -151,6 +152,7 @@ impl World {
             | Act::Settle
             | Act::Configure { .. }
             | Act::Reload
+            | Act::SyncNames { .. }
             | Act::Launch { .. }
             | Act::Signal { .. }
             | Act::Fence { .. }

@@ -86,6 +86,10 @@ pub enum Condition {
     Data(String, bool),
     /// `leader-key none`, `leader-key a`
     LeaderKey(Option<String>),
+    /// `sync a none`, `sync a b,c`, `sync a 1/b,c`: leader, quorum and standbys of the `sync` key; `sync off`.
+    Sync(String),
+    /// `names a ANY 1 (b,c)`: in force on its server; `names a` for none.
+    Names(String, String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,6 +174,8 @@ pub fn condition(text: &str) -> Result<Condition, String> {
         "data" => Condition::Data(name(1)?, true),
         "no-data" => Condition::Data(name(1)?, false),
         "leader-key" => Condition::LeaderKey(Some(name(1)?).filter(|n| n != "none")),
+        "sync" => Condition::Sync(words.get(1..).unwrap_or_default().join(" ")),
+        "names" => Condition::Names(name(1)?, words.get(2..).unwrap_or_default().join(" ")),
         other => return Err(format!("'{other}' is no condition")),
     })
 }

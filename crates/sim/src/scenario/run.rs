@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jogi_core::ha::{Reply, Request, Restart};
-use jogi_core::view::Key;
+use jogi_core::view::{Key, SyncState};
 use serde_json::{Value, json};
 
 use super::Scenario;
@@ -348,6 +348,26 @@ fn why_not(world: &World, mark: &Mark, condition: &Condition) -> Option<String> 
             let is = world.store.value(&Key::Leader);
             unless(is == wanted.as_deref(), format!("the leader key is {is:?}"))
         }
+        Condition::Sync(wanted) => {
+            let is = world.store.value(&Key::Sync).map_or("off".to_owned(), sync_words);
+            unless(is == *wanted, format!("the sync key is {is}"))
+        }
+        Condition::Names(name, wanted) => {
+            let is = &world.hosts[host(name)?].pg.sync.text;
+            unless(is == wanted, format!("the names are '{is}'"))
+        }
+    }
+}
+
+/// Leader, quorum and standbys of the `sync` key, as scripts name them.
+fn sync_words(text: &str) -> String {
+    let sync = SyncState::parse(text, None);
+    let names: Vec<&str> = sync.standbys.iter().map(jogi_core::MemberName::as_str).collect();
+    let leader = sync.leader.map_or("nobody".to_owned(), |l| l.0);
+    match (names.is_empty(), sync.quorum) {
+        (true, _) => format!("{leader} none"),
+        (false, 0) => format!("{leader} {}", names.join(",")),
+        (false, quorum) => format!("{leader} {quorum}/{}", names.join(",")),
     }
 }
 

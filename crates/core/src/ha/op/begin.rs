@@ -91,7 +91,7 @@ impl Ha {
                 return;
             }
             Step::Reading => return self.load(),
-            Step::Number => return,
+            Step::Number | Step::Succession | Step::Retract | Step::LeaveSync => return,
             Step::Promote => match self.lock().map(|l| l.generation) {
                 Some(generation) => (Lane::Server, Act::Promote { generation }, PROMOTE),
                 None => {

@@ -9,6 +9,7 @@ use super::{Kind, Op, Step};
 
 impl Ha {
     pub(super) fn op_voided(&mut self, op: Op) {
+        self.sync.leaving = None;
         self.note(NoteLevel::Warning, format!("{} is given up: the leader lock is lost", op.kind.word()));
         self.reply_to(op.request, Reply::new(503, format!("{} failed", op.kind.word())));
         self.phase = Phase::AsSeen;
@@ -16,10 +17,12 @@ impl Ha {
     }
 
     pub(super) fn op_over(&mut self, op: Op) {
+        self.sync.leaving = None;
         self.timers.clear(Timer::Step);
         match op.kind {
             Kind::Promote => {
                 self.armed = self.lease.lock.as_ref().map(|l| l.generation);
+                self.succeeded();
                 self.server_changed(|server| {
                     if let Some(row) = &mut server.row {
                         row.in_recovery = false;
@@ -76,6 +79,7 @@ impl Ha {
     }
 
     pub(super) fn op_failed(&mut self, op: Op, why: &str) {
+        self.sync.leaving = None;
         self.timers.clear(Timer::Step);
         self.note(NoteLevel::Error, format!("{} failed: {why}", op.kind.word()));
         self.reply_to(op.request, op.kind.bad_news(why));

@@ -81,6 +81,12 @@ pub(super) enum Step {
     Reading,
     /// Take a number for the new timeline, by that reading; or find that this member must not lead after all.
     Number,
+    /// Settle who may succeed and who is waited for, before anything can be committed (synchronous modes).
+    Succession,
+    /// Nothing was promoted: who might have succeeded before may succeed again.
+    Retract,
+    /// Ask the leader to wait for others instead of us (synchronous modes).
+    LeaveSync,
     /// Numbers of timelines that others have opened are not opened again.
     Reserve {
         above: Timeline,
@@ -152,7 +158,7 @@ struct Doing {
 }
 
 /// How a step stands.
-enum Stand {
+pub(super) enum Stand {
     Over,
     Waiting,
     Failed(String),
@@ -234,6 +240,8 @@ impl Step {
             Step::Launch(_) => "the postmaster",
             Step::Accept(_) => "the server to accept connections",
             Step::Reading | Step::Number => "a reading of the store",
+            Step::Succession | Step::Retract => "the synchronous state to be settled",
+            Step::LeaveSync => "the leader to wait for other standbys",
             Step::Reserve { .. } => "a note of the timelines that are taken",
             Step::Announce(_) => "the store to know of the new timeline",
             Step::Promote => "the end of recovery",
@@ -255,6 +263,7 @@ impl Step {
 
 impl Ha {
     pub(super) fn begin_op(&mut self, op: Op) {
+        self.sync.leaving = None;
         self.op = Some(op);
     }
 
@@ -367,6 +376,9 @@ impl Step {
             Step::Heir { .. }
             | Step::Reading
             | Step::Number
+            | Step::Succession
+            | Step::Retract
+            | Step::LeaveSync
             | Step::Accept(_)
             | Step::Role(_)
             | Step::Callback(_)

@@ -38,6 +38,9 @@ impl Ha {
             Step::Accept(_) => self.accept_stands(&doing),
             Step::Heir { required, .. } => self.heir_stands(&doing, *required),
             Step::Reading => self.reading_stands(doing.since),
+            Step::Succession => self.succession_stands(),
+            Step::Retract => self.retract_stands(),
+            Step::LeaveSync => self.release_stands(),
             Step::Number => match self.timeline_to_open() {
                 Ok(steps) => {
                     steps.into_iter().rev().for_each(|step| op.steps.push_front(step));
@@ -221,8 +224,8 @@ impl Ha {
             let ours = self.control_timeline();
             let same_branch = |peer: &PeerStatus| peer.timeline.is_none() || ours.is_none() || peer.timeline == ours;
             let has_all = |peer: &PeerStatus| peer.position >= end && same_branch(peer);
-            let ready = answers.values().flatten().any(|peer| has_all(peer) && self.may_lead(peer));
-            if ready {
+            let ready = answers.values().flatten().filter(|peer| has_all(peer) && self.may_lead(peer)).count();
+            if ready >= self.heirs_needed() {
                 return Stand::Over;
             }
             self.round = None;
