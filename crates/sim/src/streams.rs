@@ -59,13 +59,28 @@ impl World {
         let (down, up) = (&self.hosts[standby].pg, &self.hosts[upstream].pg);
         let (Some(ours), Some(theirs)) = (down.data(), up.data()) else { return false };
         let slot = ours.slot.as_ref().is_none_or(|slot| theirs.slots.contains_key(slot));
-        standby != upstream
+        slot && start::may_stream(theirs, ours, &self.wal)
+    }
+
+    /// A receiver connects: before it asks for WAL it fetches the history files that it has not got. False when there is
+    /// no connection, or it ends with that.
+    fn introduce(&mut self, standby: HostId, upstream: HostId) -> bool {
+        let (down, up) = (&self.hosts[standby].pg, &self.hosts[upstream].pg);
+        let (Some(ours), Some(theirs)) = (down.data(), up.data()) else { return false };
+        let connects = standby != upstream
             && down.receives()
             && down.phase() != Some(Phase::Recovering)
+            && !down.disk_full
             && up.accepts()
-            && slot
-            && self.net.connected(Node::Host(standby), Node::Host(upstream))
-            && start::may_stream(theirs, ours, &self.wal)
+            && self.net.connected(Node::Host(standby), Node::Host(upstream));
+        if !connects {
+            return false;
+        }
+        let Some(files) = start::fetched(theirs, ours, &self.wal) else { return false };
+        if let Some(data) = self.hosts[standby].pg.data_mut() {
+            data.histories.extend(files);
+        }
+        true
     }
 
     /// Something changed on this host: its own stream and those that it feeds are looked at.
@@ -88,7 +103,7 @@ impl World {
         }
         let Some(upstream) = self.upstream_of(standby) else { return };
         self.lay_ghosts(standby);
-        if self.may_connect(standby, upstream) {
+        if self.introduce(standby, upstream) && self.may_connect(standby, upstream) {
             self.connect(standby, upstream);
         } else if self.hosts[standby].pg.receives() {
             self.retry_stream(standby, RETRY);
@@ -245,10 +260,11 @@ impl World {
             }
             return;
         }
-        let switches =
-            self.hosts[standby].pg.data().is_none_or(|d| start::may_switch(d, self.wal.timeline(tip), &self.wal));
-        if !switches {
-            self.streams[standby] = None;
+        let switches = self.hosts[standby].pg.data().is_none_or(|d| start::may_go_on(d, tip, &self.wal));
+        // Where the upstream's timeline has ended, the receiver introduces itself anew.
+        let same = self.hosts[standby].pg.data().is_some_and(|d| self.wal.timeline(d.tip) == self.wal.timeline(tip));
+        if !switches || !(same || self.introduce(standby, upstream)) {
+            self.end_stream(standby);
             return self.retry_stream(standby, RETRY);
         }
         let World { hosts, rng, .. } = self;

@@ -45,23 +45,45 @@ struct Branch {
 }
 
 /// Every record that was ever written in the world.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Wal {
+    /// Size of a segment: streams begin at the start of one.
+    segment: u64,
+    /// Where the log of a new cluster begins.
+    first: Lsn,
     records: Vec<Record>,
     branches: Vec<Branch>,
 }
 
 /// initdb leaves the log of a new cluster about here.
 const FIRST_LSN: u64 = 0x0150_0000;
+/// `wal_segment_size` as it usually is.
+const SEGMENT: u64 = 16 << 20;
+
+impl Default for Wal {
+    fn default() -> Wal {
+        Wal::of(SEGMENT, Lsn(FIRST_LSN))
+    }
+}
 
 /// Records are aligned to eight bytes.
 const ALIGNMENT: u64 = 8;
 
 impl Wal {
+    /// No log yet: segments of so many bytes, the first record of a cluster at `first`.
+    pub fn of(segment: u64, first: Lsn) -> Wal {
+        Wal { segment, first, records: Vec::new(), branches: Vec::new() }
+    }
+
+    /// The beginning of the segment that `lsn` is in.
+    pub fn segment_start(&self, lsn: Lsn) -> Lsn {
+        Lsn(lsn.0 - lsn.0 % self.segment)
+    }
+
     /// The log of a cluster just made.
     pub fn origin(&mut self) -> RecordId {
         let branch = self.open(None, Timeline(1));
-        let (start, end) = (Lsn(FIRST_LSN), Lsn(FIRST_LSN + 120));
+        let (start, end) = (self.first, Lsn(self.first.0 + 120));
         self.push(Record { previous: None, timeline: Timeline(1), start, end, kind: Kind::Origin, branch })
     }
 
@@ -128,7 +150,12 @@ impl Wal {
 
     /// The last checkpoint of the log that ends in `tip`.
     pub fn last_checkpoint(&self, tip: RecordId) -> Option<RecordId> {
-        self.back_from(tip).find(|id| match self.get(*id).kind {
+        self.last_checkpoint_before(tip, Lsn(u64::MAX))
+    }
+
+    /// The last checkpoint that begins before `lsn`.
+    pub fn last_checkpoint_before(&self, tip: RecordId, lsn: Lsn) -> Option<RecordId> {
+        self.back_from(tip).filter(|id| self.get(*id).start < lsn).find(|id| match self.get(*id).kind {
             Kind::Origin | Kind::Checkpoint | Kind::ShutdownCheckpoint => true,
             Kind::Commit | Kind::EndOfRecovery => false,
         })

@@ -11,7 +11,7 @@ use super::Requester;
 use crate::net::HostId;
 use crate::peers::document_of_reply;
 use crate::postgres::data::{Data, Dir, HalfMade, Making};
-use crate::postgres::rewind::{Rewound, copy, rewind, single_user};
+use crate::postgres::rewind::{Rewound, base_backup, rewind, single_user};
 use crate::postgres::{NO_SPACE, Phase};
 use crate::store;
 use crate::trace::Topic;
@@ -426,7 +426,7 @@ impl World {
             return Err(Failure::Failed("pg_basebackup: could not receive data: no space left on device".to_owned()));
         }
         let lived = source.and_then(|_| self.source_lived(host, effect));
-        let data = lived.and_then(|source| self.hosts[source].pg.data()).map(|data| copy(data, &self.wal));
+        let data = lived.and_then(|source| self.hosts[source].pg.data()).map(|data| base_backup(data, &self.wal));
         let half_source = lived.is_some_and(|source| matches!(self.hosts[source].pg.dir, Dir::HalfMade(_)));
         if half_source {
             let name = self.hosts[host].name.clone();
@@ -489,8 +489,8 @@ impl World {
                 hosts[host].pg.dir = Dir::Whole(target);
                 Err(Failure::Failed(format!("pg_rewind: {why}")))
             }
-            Ok(Rewound::NotRequired) => {
-                hosts[host].pg.dir = Dir::Whole(target);
+            Ok(Rewound::NotRequired(data)) => {
+                hosts[host].pg.dir = Dir::Whole(*data);
                 Ok(Yield::Done)
             }
             Ok(Rewound::Done(data)) => {

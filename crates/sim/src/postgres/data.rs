@@ -43,9 +43,12 @@ pub struct Data {
     pub min_recovery_timeline: Timeline,
     /// The end of the log on this disk.
     pub tip: RecordId,
+    /// The end of a log of a newer timeline that lies in `pg_wal` too and was left by a recovery.
+    pub beside: Option<RecordId>,
     /// The history files in `pg_wal`.
     pub histories: BTreeMap<Timeline, History>,
-    pub backup_label: bool,
+    /// The checkpoint that `backup_label` names: recovery begins there, whatever `pg_control` says.
+    pub backup_label: Option<RecordId>,
     pub standby_signal: bool,
     /// Whom `primary_conninfo` names.
     pub upstream: Option<MemberName>,
@@ -69,8 +72,9 @@ impl Data {
             min_recovery: Lsn::INVALID,
             min_recovery_timeline: Timeline(0),
             tip: origin,
+            beside: None,
             histories: BTreeMap::new(),
-            backup_label: false,
+            backup_label: None,
             standby_signal: false,
             upstream: None,
             slot: None,
@@ -89,6 +93,20 @@ impl Data {
         wal.timeline(self.checkpoint).max(self.min_recovery_timeline)
     }
 
+    /// Crash recovery, without a standby's signal file: it replays the timeline that `pg_control` names and no newer
+    /// one, even where the log goes on (a standby that has followed its primary onto a new timeline, and has
+    /// completed no restartpoint since). Answers that timeline.
+    pub fn recover_alone(&mut self, wal: &Wal) -> Timeline {
+        let own = self.own_timeline(wal);
+        if wal.timeline(self.tip) > own {
+            self.beside = Some(self.tip);
+        }
+        let end = wal.back_from(self.tip).find(|record| wal.timeline(*record) <= own);
+        self.tip = end.unwrap_or(self.tip);
+        self.backup_label = None;
+        own
+    }
+
     /// `recovery_target_timeline = latest`: the newest of the consecutive timelines with a history file.
     pub fn latest_timeline(&self, wal: &Wal) -> Timeline {
         let mut latest = self.own_timeline(wal);
@@ -98,10 +116,13 @@ impl Data {
         latest
     }
 
-    /// What a promotion names its timeline: one more than the newest known.
+    /// What a promotion names its timeline: the first number above its own without a history file.
     pub fn next_timeline(&self, wal: &Wal) -> Timeline {
-        let known = self.histories.keys().next_back().copied().unwrap_or(Timeline(1));
-        Timeline(known.max(wal.timeline(self.tip)).0 + 1)
+        let mut next = Timeline(self.latest_timeline(wal).max(wal.timeline(self.tip)).0 + 1);
+        while self.histories.contains_key(&next) {
+            next = Timeline(next.0 + 1);
+        }
+        next
     }
 
     /// Puts a history file without content where a promotion would otherwise take the number.
@@ -111,9 +132,19 @@ impl Data {
         }
     }
 
-    /// Takes back what [`reserve`](Self::reserve) has put there.
+    /// Takes back what [`reserve`](Self::reserve) has put there and no promotion has used.
     pub fn forget_reserved(&mut self) {
-        self.histories.retain(|_, history| !history.0.is_empty());
+        let real = self.histories.iter().filter(|(_, history)| !history.0.is_empty());
+        let newest = real.map(|(number, _)| *number).next_back().unwrap_or(Timeline(0));
+        self.histories.retain(|number, _| *number <= newest);
+    }
+
+    /// What has been replayed so far is on the disk, and recovery will begin at the last checkpoint in it.
+    pub fn restartpoint(&mut self, wal: &Wal) {
+        let last = wal.last_checkpoint(self.tip).unwrap_or(self.checkpoint);
+        self.checkpoint = self.checkpoint.max(last);
+        self.min_recovery = self.min_recovery.max(wal.end(self.tip));
+        self.min_recovery_timeline = self.min_recovery_timeline.max(wal.timeline(self.tip));
     }
 
     /// What `pg_controldata` and a look at the files show.
@@ -131,7 +162,7 @@ impl Data {
             min_recovery_timeline: self.min_recovery_timeline,
             checksums: true,
             wal_log_hints: true,
-            backup_label: self.backup_label,
+            backup_label: self.backup_label.is_some(),
             recovery_files: self.standby_signal,
         }
     }

@@ -77,6 +77,8 @@ pub struct Running {
     pub started: Wall,
     /// A signal that arrived while the postmaster was stopped.
     pending: Option<Signal>,
+    /// What it was at when a shutdown began.
+    was: Option<Phase>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,20 +274,18 @@ impl Postgres {
         self.run += 1;
         self.server += 1;
         let pid = 1000 + u32::try_from(self.server).unwrap_or(u32::MAX - 1000);
-        self.running =
-            Some(Running { pid, adopted: false, phase: Phase::Recovering, hang: Hang::No, started, pending: None });
+        self.running = Some(Running {
+            pid,
+            adopted: false,
+            phase: Phase::Recovering,
+            hang: Hang::No,
+            started,
+            pending: None,
+            was: None,
+        });
         self.later(self.disk(wait), Step::Recovered(plan));
         self.sync = sync_commit::SyncCommit::default();
         self.reload();
-        if let Some(data) = self.data_mut() {
-            data.state = match (data.standby_signal, data.state) {
-                (true, ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery) => {
-                    ControlState::InArchiveRecovery
-                }
-                (false, ControlState::ShutDown) => ControlState::ShutDown,
-                (true | false, other) => other,
-            };
-        }
         Ok(pid)
     }
 
@@ -324,9 +324,8 @@ impl Postgres {
             }
             Plan::CrashRecovery => {
                 if let Some(data) = self.data_mut() {
-                    let timeline = wal.timeline(data.tip);
+                    let timeline = data.recover_alone(wal);
                     data.write_checkpoint(wal, Kind::Checkpoint, timeline);
-                    data.backup_label = false;
                 }
                 self.opened()
             }
@@ -346,6 +345,7 @@ impl Postgres {
 
     fn standby_recovered(&mut self, wal: &Wal) -> Vec<News> {
         let Some(data) = self.dir.whole_mut() else { return Vec::new() };
+        data.checkpoint = data.backup_label.take().unwrap_or(data.checkpoint);
         if data.state.is_crashed_primary() {
             data.min_recovery = wal.end(data.tip);
             data.min_recovery_timeline = wal.timeline(data.tip);
@@ -366,9 +366,6 @@ impl Postgres {
         if self.phase() != Some(Phase::Inconsistent) || !consistent {
             return Vec::new();
         }
-        if let Some(data) = self.data_mut() {
-            data.backup_label = false;
-        }
         self.set_phase(Phase::Standby);
         vec![News::Accepts]
     }
@@ -385,13 +382,13 @@ impl Postgres {
             return Vec::new();
         }
         if let Some(data) = self.data_mut() {
+            if wal.contains(data.tip, tip) {
+                return Vec::new();
+            }
             if !wal.contains(tip, data.tip) {
                 data.mixed = Some((data.tip, tip));
             }
             data.tip = tip;
-            if let Some((timeline, history)) = history_of(wal, tip) {
-                data.histories.insert(timeline, history);
-            }
         }
         self.reach_consistency(wal)
     }
@@ -433,7 +430,7 @@ impl Postgres {
         Some(data.tip)
     }
 
-    /// CHECKPOINT; a restartpoint on a standby changes nothing here.
+    /// CHECKPOINT; on a standby a restartpoint, at the last checkpoint that was replayed.
     pub fn checkpoint(&mut self, wal: &mut Wal) -> Result<(), String> {
         match self.phase() {
             Some(_) if self.disk_full => Err(format!("CHECKPOINT: could not write to file: {NO_SPACE}")),
@@ -444,7 +441,12 @@ impl Postgres {
                 }
                 Ok(())
             }
-            Some(Phase::Standby) if self.answers() => Ok(()),
+            Some(Phase::Standby) if self.answers() => {
+                if let Some(data) = self.data_mut() {
+                    data.restartpoint(wal);
+                }
+                Ok(())
+            }
             Some(_) => Err("CHECKPOINT: the server does not answer".to_owned()),
             None => Err("CHECKPOINT: connection refused".to_owned()),
         }
@@ -485,7 +487,6 @@ impl Postgres {
             data.min_recovery = wal.end(data.tip);
             data.min_recovery_timeline = timeline;
             data.standby_signal = false;
-            data.backup_label = false;
         }
         self.set_phase(Phase::Primary);
         vec![News::Writable, News::Changed]
@@ -503,9 +504,10 @@ impl Postgres {
             Phase::Recovering | Phase::Inconsistent | Phase::Standby | Phase::Promoting => false,
             Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining => return,
         };
+        running.was = Some(running.phase);
         running.phase = Phase::ClosingClients { writable };
         self.cancel_waits();
-        if let Some(data) = self.data_mut().filter(|d| d.state == ControlState::InProduction) {
+        if let Some(data) = self.data_mut().filter(|d| writable && d.state == ControlState::InProduction) {
             data.state = ControlState::ShuttingDown;
         }
         self.later(rng.millis(5, 60), Step::ClientsGone);
@@ -531,19 +533,23 @@ impl Postgres {
         if self.disk_full && rng.one_in(2) {
             return self.exit(&format!("exited with code 1: could not write to file: {NO_SPACE}"));
         }
+        let was = self.running.as_ref().and_then(|running| running.was);
         let Some(data) = self.dir.whole_mut() else { return Vec::new() };
-        if data.state == ControlState::ShuttingDown {
-            let timeline = wal.timeline(data.tip);
-            data.write_checkpoint(wal, Kind::ShutdownCheckpoint, timeline);
-            data.state = ControlState::ShutDown;
-            data.min_recovery = Lsn::INVALID;
-            data.min_recovery_timeline = jogi_core::Timeline(0);
-        } else if data.state == ControlState::InArchiveRecovery {
-            // A restartpoint at the last checkpoint that was replayed.
-            data.checkpoint = wal.last_checkpoint(data.tip).unwrap_or(data.checkpoint);
-            data.state = ControlState::ShutDownInRecovery;
-            data.min_recovery = data.min_recovery.max(wal.end(data.tip));
-            data.min_recovery_timeline = data.min_recovery_timeline.max(wal.timeline(data.tip));
+        match was {
+            Some(Phase::Primary) => {
+                let timeline = wal.timeline(data.tip);
+                data.write_checkpoint(wal, Kind::ShutdownCheckpoint, timeline);
+                data.state = ControlState::ShutDown;
+                data.min_recovery = Lsn::INVALID;
+                data.min_recovery_timeline = jogi_core::Timeline(0);
+            }
+            Some(Phase::Standby | Phase::Promoting | Phase::Inconsistent) => {
+                data.restartpoint(wal);
+                data.state = ControlState::ShutDownInRecovery;
+            }
+            // Whatever it was before, one that was a primary included.
+            Some(Phase::Recovering) => data.state = ControlState::ShutDownInRecovery,
+            Some(Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining) | None => {}
         }
         self.set_phase(Phase::Draining);
         self.later(DRAIN_TIMEOUT, Step::DrainTimeout);
@@ -685,12 +691,6 @@ fn is_open(phase: Phase) -> bool {
         | Phase::WritingCheckpoint
         | Phase::Draining => false,
     }
-}
-
-/// The history file that comes with a log.
-fn history_of(wal: &Wal, tip: RecordId) -> Option<(jogi_core::Timeline, jogi_core::History)> {
-    let timeline = wal.timeline(tip);
-    (timeline > jogi_core::Timeline(1)).then(|| (timeline, wal.history(tip)))
 }
 
 #[cfg(test)]

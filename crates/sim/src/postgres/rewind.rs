@@ -13,8 +13,8 @@ use crate::wal::{Kind, RecordId, Wal};
 /// What pg_rewind does.
 #[derive(Clone, Debug)]
 pub enum Rewound {
-    /// "no rewind required": nothing was changed.
-    NotRequired,
+    /// "no rewind required": the directory is the target's own, after the crash recovery that it needed first.
+    NotRequired(Box<Data>),
     /// The directory is as the source's, ready for recovery.
     Done(Box<Data>),
 }
@@ -35,19 +35,20 @@ pub fn rewind(target: &Data, source: &Data, wal: &mut Wal) -> Result<Rewound, St
     }
     let (theirs, ours) = (wal.timeline(source.checkpoint), wal.timeline(target.checkpoint));
     if theirs == ours {
-        return Ok(Rewound::NotRequired);
+        return Ok(Rewound::NotRequired(Box::new(target)));
     }
     let Some(parted) = divergence(&history(source, theirs), theirs, &history(&target, ours), ours) else {
         return Err("could not find common ancestor of the source and target cluster's timelines".to_owned());
     };
-    if target.state == ControlState::ShutDown && wal.end(target.tip) == parted {
-        return Ok(Rewound::NotRequired);
-    }
-    if target.state == ControlState::ShutDownInRecovery && wal.end(target.tip) <= parted {
-        return Ok(Rewound::NotRequired);
+    // Numbers again: a target whose own last records lie below that point and are no part of the source's log is
+    // taken for one that has only to follow.
+    if wal.end(target.tip) <= parted {
+        return Ok(Rewound::NotRequired(Box::new(target)));
     }
     let mut result = copy(source, wal);
+    result.state = ControlState::InArchiveRecovery;
     result.standby_signal = target.standby_signal;
+    result.backup_label = wal.last_checkpoint_before(target.tip, parted);
     result.mixed = result.mixed.or(target.mixed);
     if !truly_agree(wal, source.tip, target.tip, parted) {
         result.mixed = Some((target.tip, source.tip));
@@ -82,10 +83,18 @@ fn divergence(source: &History, source_now: Timeline, target: &History, target_n
     shared.last().map(|(s, t)| s.2.min(t.2))
 }
 
-/// What a base backup of `source` gives, when it ends now.
-pub fn copy(source: &Data, wal: &Wal) -> Data {
+/// What a base backup of `source` gives, when it ends now: with the history file of its own timeline alone.
+pub fn base_backup(source: &Data, wal: &Wal) -> Data {
+    let mut data = copy(source, wal);
+    let own = wal.timeline(data.tip);
+    data.histories.retain(|number, _| *number == own);
+    data.beside = None;
+    data.backup_label = Some(source.checkpoint);
+    data
+}
+
+fn copy(source: &Data, wal: &Wal) -> Data {
     let mut data = source.clone();
-    data.backup_label = true;
     data.min_recovery = wal.end(source.tip);
     data.min_recovery_timeline = wal.timeline(source.tip);
     data.slots.clear();
@@ -97,11 +106,10 @@ pub fn single_user(data: &mut Data, wal: &mut Wal) -> Result<(), String> {
     if data.standby_signal {
         return Err("FATAL:  standby mode is not supported by single-user servers".to_owned());
     }
-    let timeline = wal.timeline(data.tip);
+    let timeline = data.recover_alone(wal);
     data.write_checkpoint(wal, Kind::ShutdownCheckpoint, timeline);
     data.state = ControlState::ShutDown;
     data.min_recovery = Lsn::INVALID;
     data.min_recovery_timeline = Timeline(0);
-    data.backup_label = false;
     Ok(())
 }

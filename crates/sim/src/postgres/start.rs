@@ -7,7 +7,7 @@ use jogi_core::ha::server::ControlState;
 use jogi_core::{History, Lsn, Timeline};
 
 use super::data::Data;
-use crate::wal::Wal;
+use crate::wal::{RecordId, Wal};
 
 /// How a start goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,21 +21,26 @@ pub enum Plan {
     /// It ends with this message.
     Fatal(String),
     /// It waits for ever for WAL that nobody has: the newest history file in `pg_wal` does not know the timeline of the
-    /// checkpoint, so that not even that can be read (tried on PostgreSQL 15: "unexpected timeline ID 1 in log segment").
+    /// checkpoint, so that not even that can be read (tried on PostgreSQL 15: "unexpected timeline ID 1 in log segment");
+    /// or where the checkpoint should be lies other WAL of the newest timeline.
     Stuck,
 }
 
 pub fn plan(data: &Data, wal: &Wal) -> Plan {
     if !data.standby_signal {
-        let clean = data.state == ControlState::ShutDown && !data.backup_label;
+        let clean = data.state == ControlState::ShutDown && data.backup_label.is_none();
         return if clean { Plan::Serve } else { Plan::CrashRecovery };
     }
     let target = data.latest_timeline(wal);
     let own = wal.timeline(data.tip);
     let history =
         if target > own { data.histories.get(&target).cloned().unwrap_or_default() } else { wal.history(data.tip) };
-    let checkpoint = wal.get(data.checkpoint);
+    let checkpoint = wal.get(data.backup_label.unwrap_or(data.checkpoint));
     if target != checkpoint.timeline && history.left(checkpoint.timeline).is_none() {
+        return Plan::Stuck;
+    }
+    let covered = |beside| wal.timeline(beside) == target && !wal.contains(beside, data.checkpoint);
+    if data.beside.is_some_and(covered) {
         return Plan::Stuck;
     }
     if timeline_at(&history, target, checkpoint.start) != checkpoint.timeline {
@@ -60,27 +65,34 @@ pub fn timeline_at(history: &History, newest: Timeline, lsn: Lsn) -> Timeline {
 }
 
 /// What an upstream makes of a standby's request to stream (walsender.c, `StartReplication`). It knows timeline
-/// numbers, positions and its own history; it cannot see what the standby's log contains.
+/// numbers, positions and its own history; it cannot see what the standby's log contains. A request begins at the start
+/// of a segment, so that on one timeline a standby that is a little ahead is served too, and what it has is
+/// overwritten.
 pub fn may_stream(upstream: &Data, standby: &Data, wal: &Wal) -> bool {
-    if upstream.system != standby.system {
+    let (own, newest) = (wal.timeline(standby.tip), wal.timeline(upstream.tip));
+    let begins = wal.segment_start(wal.end(standby.tip));
+    if upstream.system != standby.system || !may_go_on(standby, upstream.tip, wal) {
         return false;
     }
-    let (timeline, at) = (wal.timeline(standby.tip), wal.end(standby.tip));
-    let (newest, end) = (wal.timeline(upstream.tip), wal.end(upstream.tip));
-    if !may_switch(standby, newest, wal) {
-        return false;
-    }
-    if timeline == newest {
-        return at <= end;
-    }
-    wal.history(upstream.tip).left(timeline).is_some_and(|switched_at| at <= switched_at)
+    own != newest || begins <= wal.end(upstream.tip)
 }
 
-/// Whether the standby can go on to the upstream's timeline: it fetches a history file only where it has none, so one
-/// that does not know its own timeline keeps it where it is.
-pub fn may_switch(standby: &Data, to: Timeline, wal: &Wal) -> bool {
-    let own = wal.timeline(standby.tip);
-    own == to || standby.histories.get(&to).is_none_or(|history| history.left(own).is_some())
+/// Whether the standby can go on with a log that ends in `tip`: it looks for its own timeline in the history file that
+/// it has (and keeps, where it has one of that number), and does not leave it before the point where it is.
+pub fn may_go_on(standby: &Data, tip: RecordId, wal: &Wal) -> bool {
+    let (own, to, at) = (wal.timeline(standby.tip), wal.timeline(tip), wal.end(standby.tip));
+    let leaves_at = |history: &History| history.left(own).is_some_and(|switched_at| at <= switched_at);
+    own == to || (leaves_at(&wal.history(tip)) && standby.histories.get(&to).is_none_or(leaves_at))
+}
+
+/// The history files that a receiver fetches as it connects, before it asks for any WAL: of every timeline from its
+/// own to the upstream's that it has none of. `None`: the upstream is behind, or has not got one of them, and the
+/// receiver ends.
+pub fn fetched(upstream: &Data, standby: &Data, wal: &Wal) -> Option<Vec<(Timeline, History)>> {
+    let (own, newest) = (wal.timeline(standby.tip), wal.timeline(upstream.tip));
+    let wanted = (own.0.max(2)..=newest.0).map(Timeline).filter(|number| !standby.histories.contains_key(number));
+    let files: Option<Vec<_>> = wanted.map(|number| Some((number, upstream.histories.get(&number)?.clone()))).collect();
+    files.filter(|_| upstream.system == standby.system && newest >= own)
 }
 
 #[cfg(test)]
@@ -111,7 +123,10 @@ mod tests {
         let (one, other) = (fork(&mut wal, &primary, 3), fork(&mut wal, &primary, 1));
         assert!(may_stream(&one, &primary, &wal), "the parent timeline, up to the switch");
         assert!(may_stream(&one, &other, &wal), "same number, lower position: PostgreSQL cannot tell");
-        assert!(!may_stream(&other, &one, &wal), "ahead of the upstream");
+        assert!(may_stream(&other, &one, &wal), "nor when it is ahead in the same segment");
         assert!(!wal.contains(one.tip, other.tip), "and yet they have parted");
+        let mut far = one.clone();
+        far.tip = wal.append(one.tip, Timeline(2), Kind::Commit, 16 << 20);
+        assert!(!may_stream(&other, &far, &wal), "a segment ahead of the upstream");
     }
 }

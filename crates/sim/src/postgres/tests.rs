@@ -1,7 +1,7 @@
 //! The model against what PostgreSQL 15 does.
 
 use super::*;
-use crate::postgres::rewind::{Rewound, copy, rewind, single_user};
+use crate::postgres::rewind::{Rewound, base_backup, rewind, single_user};
 use jogi_core::Timeline;
 
 struct Bench {
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     fn standby_of(&mut self, primary: &Postgres) -> Postgres {
-        let mut data = copy(primary.data().expect("whole"), &self.wal);
+        let mut data = base_backup(primary.data().expect("whole"), &self.wal);
         data.standby_signal = true;
         let mut standby = Postgres { dir: Dir::Whole(data), ..Postgres::default() };
         self.start(&mut standby);
@@ -233,7 +233,7 @@ fn rewind_waits_for_the_sources_checkpoint_or_does_nothing() {
     let attempt = |bench: &mut Bench, old: &Postgres, new: &Postgres| {
         rewind(old.data().expect("whole"), new.data().expect("whole"), &mut bench.wal).expect("possible")
     };
-    assert!(matches!(attempt(&mut bench, &old, &new), Rewound::NotRequired), "PostgreSQL 15 is misled");
+    assert!(matches!(attempt(&mut bench, &old, &new), Rewound::NotRequired(_)), "PostgreSQL 15 is misled");
     new.checkpoint(&mut bench.wal).expect("it runs");
     let Rewound::Done(data) = attempt(&mut bench, &old, &new) else { panic!("diverged") };
     assert!(data.mixed.is_none() && data.tip == tip(&new));
@@ -256,7 +256,7 @@ fn rewind_is_not_required_for_a_clean_handover() {
     bench.promote(&mut new);
     new.checkpoint(&mut bench.wal).expect("it runs");
     let result = rewind(old.data().expect("whole"), new.data().expect("whole"), &mut bench.wal);
-    assert!(matches!(result, Ok(Rewound::NotRequired)));
+    assert!(matches!(result, Ok(Rewound::NotRequired(_))));
 }
 
 #[test]
