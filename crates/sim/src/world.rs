@@ -287,6 +287,11 @@ impl World {
         self.hosts.iter().position(|h| h.name.as_str() == name)
     }
 
+    /// Where the holder of the leader key lives.
+    pub fn leader_host(&self) -> Option<HostId> {
+        self.store.leader().and_then(|name| self.host_named(name))
+    }
+
     pub fn clock_now(&self, host: HostId) -> Now {
         self.hosts[host].clock.now(self.now)
     }

@@ -126,6 +126,8 @@ pub struct Agent {
     spins: (Moment, u32),
 }
 
+/// An outcome that is lost comes out at its deadline; where that is hours away, nobody's patience is tried by it.
+const LOST_FOR_AT_MOST: Duration = Duration::from_secs(60);
 /// So many turns at one moment are a loop that never ends.
 const SPINS_MAX: u32 = 2000;
 
@@ -463,7 +465,7 @@ impl World {
     /// must see to; the work's real end is noticed later.
     fn trouble(&mut self, host: HostId, id: EffectId, outcome: Outcome, lane: &Lane, deadline: Duration) {
         let draw = self.rng.range(0, 3);
-        if draw == 0 && *lane != Lane::Lock {
+        if draw == 0 && *lane != Lane::Lock && deadline <= LOST_FOR_AT_MOST {
             self.counts.dones_lost += 1;
             self.say(Topic::Effect, host, || format!("  the outcome of effect {} is lost", id.0));
             let wait = deadline + self.rng.millis(10, 5_000);

@@ -3,7 +3,9 @@
 //! Every check reads the world's truth (true time, the store's contents, logs, processes), never what a member
 //! believes. The first violation stops the world.
 
+mod acknowledged;
 mod bootstrap_once;
+mod lag_of_the_winner;
 mod lanes;
 mod lease_covers_writer;
 pub mod liveness;
@@ -44,7 +46,9 @@ impl std::fmt::Display for Violation {
 pub struct Checks {
     pub violations: Vec<Violation>,
     announced: usize,
+    acknowledged: acknowledged::Acknowledged,
     bootstrap_once: bootstrap_once::BootstrapOnce,
+    lag_of_the_winner: lag_of_the_winner::LagOfTheWinner,
     lanes: lanes::Lanes,
     lease_covers_writer: lease_covers_writer::LeaseCoversWriter,
     /// What is promised without pause does not hold before this moment.
@@ -60,6 +64,7 @@ pub struct Checks {
 struct Rules {
     pause: bool,
     failsafe: bool,
+    sync: bool,
     ttl: Duration,
 }
 
@@ -75,6 +80,13 @@ impl Checks {
     /// The next promises are not checked for a while: an operator has changed the store by hand.
     pub fn be_lenient(&mut self, until: Moment) {
         self.lenient_until = self.lenient_until.max(until);
+    }
+
+    /// What was acknowledged and the leader does not have, now that everything has come to rest.
+    pub fn at_the_end(world: &mut World) {
+        let Some(primary) = world.leader_host().filter(|host| world.hosts[*host].pg.can_commit()) else { return };
+        let missing = world.checks.acknowledged.missing(world, primary);
+        world.checks.violations.extend(missing);
     }
 
     /// Looks at everything after each step of the world.
@@ -104,6 +116,8 @@ impl Checks {
             self.lease_covers_writer.check(world, lenient, writers),
             one_history::check(world),
             self.bootstrap_once.check(world),
+            self.acknowledged.check(world, &rules, lenient),
+            self.lag_of_the_winner.check(world, lenient),
         ];
         self.violations.extend(found.into_iter().flatten());
     }
@@ -137,7 +151,12 @@ impl Checks {
                 let view = world.store.view();
                 let value = view.config.as_ref().map_or(&Value::Null, |c| &c.value);
                 let settings = Settings::from_value(value);
-                let rules = Rules { pause: settings.pause, failsafe: settings.failsafe_mode, ttl: settings.ttl };
+                let rules = Rules {
+                    pause: settings.pause,
+                    failsafe: settings.failsafe_mode,
+                    sync: settings.is_sync(),
+                    ttl: settings.ttl,
+                };
                 self.settings = Some((revision, rules));
                 rules
             }

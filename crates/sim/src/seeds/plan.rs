@@ -38,8 +38,10 @@ pub enum Aim {
 pub struct Planned {
     pub number: usize,
     pub kind: Kind,
-    /// Since the one before it; in a gentle plan since the herd was whole again.
-    pub wait: Duration,
+    /// Since the first client wrote; it does not move when an earlier fault is left out.
+    pub at: Duration,
+    /// In a gentle plan: for so long the herd rests after it has healed.
+    pub rest: Duration,
     pub lasts: Duration,
     pub aim: Aim,
     pub other: u64,
@@ -148,11 +150,11 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
     let longest = if gentle { 45_000 } else { *rng.pick(&[15_000, 40_000, 120_000]).unwrap_or(&40_000) };
     let length = if gentle { rng.range(3, 8) * 6_000 } else { rng.range(60_000, 300_000 + 10 * spacing) };
     let to_leader = rng.range(2, 5);
-    let mut left = length;
+    let mut at = 0;
     let mut all = Vec::new();
-    while left > 0 {
+    while at < length {
         let wait = rng.range(100, 2 * spacing);
-        left = left.saturating_sub(wait);
+        at += wait;
         let kind = weighted(rng, &weights);
         let stuck = kind == Kind::StopBackend || kind == Kind::BlockBackend;
         let longest = if stuck { 150_000 } else { longest };
@@ -160,7 +162,17 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
         let (number, draw) = (all.len() + 1, rng.draw());
         let aim = if rng.one_in(to_leader) { Aim::Leader(draw) } else { Aim::Member(draw) };
         let (other, size) = (rng.draw(), rng.draw());
-        all.push(Planned { number, kind, wait: Duration::from_millis(wait), lasts, aim, other, size, gentle });
+        all.push(Planned {
+            number,
+            kind,
+            at: Duration::from_millis(at),
+            rest: Duration::from_millis(wait),
+            lasts,
+            aim,
+            other,
+            size,
+            gentle,
+        });
     }
     all
 }

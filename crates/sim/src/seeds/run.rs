@@ -10,6 +10,7 @@ use super::profile::Profile;
 use crate::agent::Stall;
 use crate::clock::Moment;
 use crate::fault::Fault;
+use crate::invariants::Checks;
 use crate::invariants::liveness::{is_healthy, why_not};
 use crate::invariants::lost_rows::lost;
 use crate::store::Health;
@@ -65,7 +66,10 @@ pub fn run_plan(plan: &Plan, level: Level, weakness: Option<Weakness>) -> Ended 
         run.world.run_for(Duration::from_secs(1));
         failure = if plan.profile == Profile::Calm { run.gently(plan) } else { run.roughly(plan) };
     }
-    let Run { world, struck } = run;
+    let Run { mut world, struck } = run;
+    if failure.is_none() && !world.checks.failed() {
+        Checks::at_the_end(&mut world);
+    }
     let lost_rows = lost(&world).map_or(0, |l| l.rows);
     if failure.is_none() && plan.profile == Profile::Calm && lost_rows > 0 {
         let text = format!("acknowledged rows are lost after faults that may lose none: {:?}", lost(&world));
@@ -122,15 +126,17 @@ impl Run {
             if failure.is_some() {
                 return failure;
             }
-            self.world.run_for(planned.wait);
+            self.world.run_for(planned.rest);
         }
         if self.world.checks.failed() { None } else { self.until_healthy(HEAL_LIMIT, "after all faults") }
     }
 
     /// Anything at any time; at the end, when all is repaired, the herd has to heal.
     fn roughly(&mut self, plan: &Plan) -> Option<Failure> {
+        let began = self.world.now;
         for planned in &plan.faults {
-            self.world.run_for(planned.wait);
+            let end = plan.until.map_or(Moment(u64::MAX), |until| Moment(0) + until);
+            self.world.run_until((began + planned.at).min(end));
             if self.ends(plan) {
                 break;
             }
