@@ -22,6 +22,7 @@ use crate::net::{HostId, Net};
 use crate::peers::Question;
 use crate::postgres::data::Dir;
 use crate::postgres::{News, Postgres, Step};
+use crate::quirks::Quirks;
 use crate::rng::Rng;
 use crate::seeds::kind::Kind;
 use crate::store::Store;
@@ -146,6 +147,7 @@ pub struct Host {
     pub absent: bool,
     /// `pre_promote` is configured.
     pub has_scripts: bool,
+    pub quirks: Quirks,
 }
 
 /// What a herd is made of.
@@ -461,5 +463,6 @@ fn new_host(name: &str, rng: &mut Rng) -> Host {
         failing_clones: 0,
         absent: false,
         has_scripts: false,
+        quirks: Quirks::default(),
     }
 }

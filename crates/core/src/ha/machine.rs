@@ -802,6 +802,9 @@ impl Ha {
         for _ in 0..ROUNDS_MAX {
             if self.op.is_some() {
                 self.op_advance();
+                if self.exited {
+                    return;
+                }
                 if let Some(op) = &self.op {
                     self.decision = op.decision();
                     return;

@@ -74,7 +74,10 @@ impl World {
                 self.wal_grew(host);
                 result
             }
-            Act::ResumeReplay => self.when_answering(host, |_| {}),
+            Act::ResumeReplay => {
+                self.hosts[host].quirks.replay_paused = false;
+                self.when_answering(host, |_| {})
+            }
             Act::Slots { plan } => {
                 let end = self.hosts[host].pg.data().map(|data| self.wal.end(data.tip)).unwrap_or_default();
                 self.when_answering(host, |data| change_slots(data, &plan, end))
@@ -296,7 +299,9 @@ impl World {
         if matches!(act, Act::SingleUser) {
             return Some(self.single_user(host));
         }
-        matches!(act, Act::Script { .. }).then_some(Ok(Yield::Done))
+        let fails = self.hosts[host].quirks.scripts_fail;
+        let outcome = if fails { Err(Failure::Failed("the script ended with 1".to_owned())) } else { Ok(Yield::Done) };
+        matches!(act, Act::Script { .. }).then_some(outcome)
     }
 
     fn launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup) -> Outcome {
@@ -319,6 +324,7 @@ impl World {
             Ok(pid) => {
                 hosts[host].guard.launched(as_);
                 self.counts.starts += 1;
+                self.hosts[host].quirks.pending_restart = false;
                 self.say(Topic::Server, host, || format!("postmaster started as {}", word(as_)));
                 self.settle_postgres(host);
                 self.guard_looks(host);
@@ -528,6 +534,9 @@ impl World {
 
     /// What the intent of an earlier run makes of the directory in the eyes of a look.
     pub(crate) fn dir_as_seen(&self, host: HostId) -> DataDir {
+        if let Some(why) = &self.hosts[host].quirks.unreadable {
+            return DataDir::Broken(why.clone());
+        }
         let seen = self.hosts[host].pg.dir.seen(&self.wal);
         let incarnation = self.hosts[host].incarnation;
         let untrusted = match &self.hosts[host].intent {

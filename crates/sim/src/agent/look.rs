@@ -38,15 +38,21 @@ impl World {
             replayed: if in_recovery { end } else { zero },
             received: if in_recovery && self.streams[host].is_some() { end } else { zero },
             replayed_at: None,
-            replay_paused: false,
+            replay_paused: in_recovery && self.hosts[host].quirks.replay_paused,
             receiver: self.receiver(host),
             replication: self.walsenders(host),
             slots: self.slots(host),
             synchronous_standby_names: pg.sync.text.clone(),
             synchronous_commit: "on".to_owned(),
-            pending_restart: Default::default(),
+            pending_restart: self.pending_restart(host),
             system_identifier: Some(data.system_identifier()),
         })
+    }
+
+    fn pending_restart(&self, host: HostId) -> std::collections::BTreeMap<String, (String, String)> {
+        let pending = self.hosts[host].quirks.pending_restart;
+        let change = ("max_connections".to_owned(), ("100".to_owned(), "200".to_owned()));
+        pending.then_some(change).into_iter().collect()
     }
 
     fn receiver(&self, host: HostId) -> Option<Receiver> {

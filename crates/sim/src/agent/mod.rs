@@ -133,10 +133,10 @@ const SPINS_MAX: u32 = 2000;
 
 impl World {
     /// What the local configuration of a member says.
-    fn local(&self, host: HostId) -> Local {
+    pub(crate) fn local(&self, host: HostId) -> Local {
         let name = self.hosts[host].name.clone();
         let tags = self.hosts[host].tags.as_object().cloned().unwrap_or_default();
-        Local {
+        let mut local = Local {
             scope: "herd".to_owned(),
             conn_url: format!("postgres://{}:5432/postgres", address(host)),
             api_url: format!("http://{}:8008/patroni", address(host)),
@@ -154,7 +154,9 @@ impl World {
             has_leaderless_method: false,
             start_wait_seconds: 60,
             name,
-        }
+        };
+        self.hosts[host].quirks.apply(&mut local);
+        local
     }
 
     /// The service manager starts the agent. Does nothing when it runs or the host is down.

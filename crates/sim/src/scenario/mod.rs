@@ -16,6 +16,7 @@
 //!
 //! All commands are in [`parse`]; times are `300ms`, `5s`, `2m`.
 
+mod ask;
 mod parse;
 mod run;
 

@@ -15,6 +15,10 @@ pub enum Command {
     Config(Value),
     /// `tags b {…}`
     Tags(String, Value),
+    /// `local b {…}`: what is particular in b's own configuration, see [`crate::quirks::Quirks`].
+    Local(String, Value),
+    /// `ask b restart {…}`: a request in full, see [`super::ask`].
+    Ask(String, String, Value),
     /// `drift a 10000`: the clock runs so many millionths fast.
     Drift(String, i64),
     /// `client every 100ms`
@@ -113,6 +117,15 @@ fn parse(text: &str) -> Result<Command, String> {
         "tags" => {
             let (name, tags) = rest.split_once(' ').ok_or("tags NAME {…}")?;
             Command::Tags(name.to_owned(), json(tags)?)
+        }
+        "local" => {
+            let (name, local) = rest.split_once(' ').ok_or("local NAME {…}")?;
+            Command::Local(name.to_owned(), json(local)?)
+        }
+        "ask" => {
+            let (name, rest) = rest.split_once(' ').ok_or("ask NAME WHAT [{…}]")?;
+            let (kind, fields) = rest.split_once(' ').unwrap_or((rest, "{}"));
+            Command::Ask(name.to_owned(), kind.to_owned(), json(fields)?)
         }
         "drift" => {
             let (name, ppm) = rest.split_once(' ').ok_or("drift NAME PPM")?;

@@ -89,6 +89,15 @@ impl Runner {
                 let host = self.host(name)?;
                 self.world.hosts[host].tags = tags.clone();
             }
+            Command::Local(name, local) => {
+                let host = self.host(name)?;
+                self.world.configure_member(host, local.clone());
+            }
+            Command::Ask(name, kind, fields) => {
+                let host = self.host(name)?;
+                let wall = self.world.clock_now(host).wall;
+                self.world.inflict(Fault::Ask(host, super::ask::request(kind, fields, wall)?));
+            }
             Command::Drift(name, ppm) => {
                 let host = self.host(name)?;
                 self.world.hosts[host].clock.drift_ppm = *ppm;
@@ -166,9 +175,33 @@ impl Runner {
     }
 
     fn act(&mut self, word: &str, args: &[String]) -> Result<(), String> {
+        if let Some(name) = args.first().filter(|_| self.change_quirk(word, args)) {
+            self.world.announce(crate::trace::Topic::Fault, || format!("{word} {name}"));
+            return Ok(());
+        }
         let fault = self.fault(word, args)?;
         self.world.inflict(fault);
         Ok(())
+    }
+
+    /// Oddities that are set on a member. `false`: the word is none.
+    fn change_quirk(&mut self, word: &str, args: &[String]) -> bool {
+        let Some(host) = args.first().and_then(|name| self.world.host_named(name)) else { return false };
+        let quirks = &mut self.world.hosts[host].quirks;
+        match word {
+            "fail-scripts" => quirks.scripts_fail = true,
+            "mend-scripts" => quirks.scripts_fail = false,
+            "pend-restart" => quirks.pending_restart = true,
+            "pause-replay" => quirks.replay_paused = true,
+            "spoil-directory" => quirks.unreadable = Some("pg_control: input/output error".to_owned()),
+            "mend-directory" => quirks.unreadable = None,
+            "foreign-data" => {
+                let Some(data) = self.world.hosts[host].pg.data_mut() else { return false };
+                data.system += 1;
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn fault(&self, word: &str, args: &[String]) -> Result<Fault, String> {
