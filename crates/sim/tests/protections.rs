@@ -33,7 +33,7 @@ fn what_is_switched_off_is_missed() {
         ("stray_primary_f16", Known(KeepUnleased), "within"),
         ("sync_async_never_leads", Known(IgnoreSync), "it came to hold"),
         ("sync_published_late_f3", Known(SyncBeforeNames), "Lost"),
-        ("sync_forgotten_first", Known(NamesBeforeSync), "it came to hold"),
+        ("sync_forgotten_first", Known(NamesBeforeSync), "an acknowledged commit is missing"),
         ("initialize_deleted_f8", Known(InitdbAgain), "a cluster is bootstrapped once"),
     ] {
         assert_eq!(noticed(name, None), "", "{name} with every protection");
