@@ -35,9 +35,11 @@ pub enum Weakness {
     SyncBeforeNames,
     /// Who may succeed in the synchronous modes is not looked at in a race (F4).
     IgnoreSync,
+    /// A leader without the store leads on when most members let it, not all (failsafe mode).
+    FailsafeMajority,
 }
 
-const ALL: [(Weakness, &str); 13] = [
+const ALL: [(Weakness, &str); 14] = [
     (Weakness::InitdbAgain, "initdb-again"),
     (Weakness::IgnoreHung, "ignore-hung"),
     (Weakness::ActAfterStall, "act-after-stall"),
@@ -51,6 +53,7 @@ const ALL: [(Weakness, &str); 13] = [
     (Weakness::NamesBeforeSync, "names-before-sync"),
     (Weakness::SyncBeforeNames, "sync-before-names"),
     (Weakness::IgnoreSync, "ignore-sync"),
+    (Weakness::FailsafeMajority, "failsafe-majority"),
 ];
 
 /// The environment variable that the edge reads in debug builds.

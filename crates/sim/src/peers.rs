@@ -58,14 +58,14 @@ impl World {
                 self.answer_peer(to, from, incarnation, effect, Ok(Yield::Answered(document)));
             }
             (Some(Stall::No | Stall::Core), Asked::Failsafe(body)) => {
-                let text = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
-                let request = Request::Failsafe {
-                    name: text("name").into(),
-                    conn_url: text("conn_url"),
-                    api_url: text("api_url"),
-                    slots: Default::default(),
-                };
-                self.request(to, request, Requester::Member { host: from, incarnation, effect });
+                let asker = Requester::Member { host: from, incarnation, effect };
+                match Request::failsafe(&body) {
+                    Some(request) => _ = self.request(to, request, asker),
+                    None => {
+                        let bad = json!({"accepted": false, "status": 400, "lsn": null});
+                        self.answer_peer(to, from, incarnation, effect, Ok(Yield::Answered(bad)));
+                    }
+                }
             }
         }
     }
@@ -98,6 +98,9 @@ impl World {
             "tags": tags,
             "patroni": {"version": "4.1.5", "scope": "herd", "name": self.hosts[host].name.as_str()},
         });
+        if snapshot.failsafe_active {
+            document["failsafe_mode_is_active"] = json!(true);
+        }
         if let (true, Some(data)) = (pg.answers(), pg.data()) {
             let end = self.wal.end(data.tip).0;
             document["timeline"] = json!(self.wal.timeline(data.tip).0);
@@ -113,5 +116,5 @@ impl World {
 use crate::world::Host;
 
 pub(crate) fn document_of_reply(reply: &Reply, position: Lsn) -> Value {
-    json!({"accepted": reply.status == 200, "lsn": position.0})
+    json!({"accepted": reply.status == 200 && reply.text == "Accepted", "status": reply.status, "lsn": position.0})
 }

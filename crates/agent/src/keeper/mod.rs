@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use jogi_core::ha::{Failure, Lease, Taken};
+use jogi_core::ha::{Failure, Lease, Promises, Taken};
 use jogi_core::lease::keeper::{Adopted, Outcome};
 use jogi_core::view::{Expect, Revision};
 use jogi_core::{MemberName, Tick};
@@ -60,6 +60,8 @@ struct Shared {
     /// Something waits for permission: the next one must wake the thread.
     starved: AtomicBool,
     wake: Notify,
+    /// The newest only: what the core counted on before does not matter.
+    promises: watch::Sender<Option<Promises>>,
 }
 
 enum Command {
@@ -140,6 +142,11 @@ impl KeeperHandle {
         if self.shared.starved.load(SeqCst) {
             self.shared.wake.notify_one();
         }
+    }
+
+    /// What the other members have promised counts beside the lease (failsafe mode); `None`: nothing does.
+    pub fn promised(&self, promises: Option<Promises>) {
+        self.shared.promises.send_if_modified(|told| std::mem::replace(told, promises) != promises);
     }
 
     /// The ttl of the next session; the lock moves to it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use jogi_core::ha::{Failure, Lease};
+use jogi_core::ha::{Cover, Failure, Lease, Promises};
 use jogi_core::lease::Keeper;
 use jogi_core::lease::keeper::{self, Answer, Ask, Input, Page, Ticket, Wire};
 use jogi_core::view::Leader;
@@ -73,6 +73,7 @@ struct Thread {
     last_ticket: u64,
     shown: Option<Page>,
     permitted_until: Tick,
+    promises: watch::Receiver<Option<Promises>>,
     ttl: Duration,
     /// Requests in a row without an answer, for the log.
     silent: u32,
@@ -88,6 +89,7 @@ impl Thread {
         news: watch::Sender<Lease>,
         timer: BootTimer,
     ) -> Thread {
+        let promises = shared.promises.subscribe();
         let seed = jogi_net::random_u64();
         let machine = keeper::Options { name: options.name, ttl: options.ttl, seed, adopt: options.adopt };
         Thread {
@@ -104,6 +106,7 @@ impl Thread {
             last_ticket: 0,
             shown: None,
             permitted_until: Tick::ZERO,
+            promises,
             ttl: options.ttl,
             silent: 0,
             believed: None,
@@ -134,6 +137,8 @@ impl Thread {
                     self.shown = None;
                 }
                 () = self.shared.wake.notified() => {}
+                // The sender is ours as well, so it never closes.
+                Ok(()) = self.promises.changed() => {}
                 command = self.commands.recv() => match command {
                     Some(Command::Stop) | None => return,
                     Some(command) => self.command(command),
@@ -157,6 +162,10 @@ impl Thread {
         if until != self.permitted_until {
             self.permitted_until = until;
             self.tell(Input::Permit { until });
+        }
+        if self.promises.has_changed().unwrap_or(false) {
+            let promises = *self.promises.borrow_and_update();
+            self.tell(Input::Promised(promises));
         }
     }
 
@@ -304,6 +313,11 @@ fn log_change(before: &Lease, after: &Lease) {
         (Some(_), None) => match &after.lost {
             Some(why) => warn!("the leader lock is lost: {why}"),
             None => info!("the leader lock is given up"),
+        },
+        (Some(old), Some(new)) if old.cover != new.cover => match new.cover {
+            Cover::Lease => info!("the store's lease alone covers the leader lock"),
+            Cover::Both => warn!("the other members' promises cover the leader lock beside the store's lease"),
+            Cover::Promises => warn!("the leader key is gone from the store: promises alone cover this leader"),
         },
         (None, None) | (Some(_), Some(_)) => {}
     }

@@ -58,7 +58,7 @@ impl Peers {
         let answer = self.send(self.client.post(&address).json(body), limit).await;
         let (head, body) = answer.map_err(|cause| unreachable(member, &address, &cause))?;
         let accepted = head.status == 200 && body == b"Accepted";
-        Ok(Yield::Answered(json!({"accepted": accepted, "lsn": head.lsn})))
+        Ok(Yield::Answered(json!({"accepted": accepted, "status": head.status, "lsn": head.lsn})))
     }
 
     async fn send(&self, request: RequestBuilder, limit: Duration) -> Result<(Head, Vec<u8>), String> {
@@ -190,9 +190,9 @@ postgresql:
             peers().ask_failsafe(&"b".into(), &address, &json!({"name": "a"}), limit()).await
         };
         let accepted = ask("HTTP/1.0 200 OK\r\nlsn: 77\r\n\r\nAccepted").await;
-        assert_eq!(accepted, Ok(Yield::Answered(json!({"accepted": true, "lsn": 77}))));
+        assert_eq!(accepted, Ok(Yield::Answered(json!({"accepted": true, "status": 200, "lsn": 77}))));
         let refused = ask("HTTP/1.0 500 No\r\n\r\nRunning as a leader").await;
-        assert_eq!(refused, Ok(Yield::Answered(json!({"accepted": false, "lsn": null}))));
+        assert_eq!(refused, Ok(Yield::Answered(json!({"accepted": false, "status": 500, "lsn": null}))));
     }
 
     #[test]

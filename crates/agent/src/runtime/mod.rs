@@ -274,6 +274,7 @@ impl Runtime {
         if let Some(until) = self.ha.permission() {
             self.keeper.permit(until);
         }
+        self.keeper.promised(self.ha.promises());
     }
 
     /// A changed dynamic configuration makes another instance, and perhaps another local part of the rules.

@@ -29,6 +29,7 @@ impl Ha {
 
     fn lead_in_background(&mut self) {
         self.publish_identity();
+        self.publish_topology();
         self.clear_failover();
         if !self.is_writable() {
             return;

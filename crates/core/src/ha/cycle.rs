@@ -34,6 +34,9 @@ impl Ha {
         if let Some(decision) = self.stale_lock() {
             return decision;
         }
+        if let Some(decision) = self.promised_away() {
+            return decision;
+        }
         if let Some(intent) = self.found.intent.clone().filter(|_| !self.weaken.has(Weakness::StartHalfCopies)) {
             return self.interrupted(intent);
         }
@@ -64,6 +67,17 @@ impl Ha {
         }
     }
 
+    /// A lock that came late, after a promise not to lead.
+    fn promised_away(&mut self) -> Option<Decision> {
+        if self.lease.lock.is_none() || self.may_write() {
+            return None;
+        }
+        let leader = self.failsafe_leader_name()?.clone();
+        self.release_lock();
+        let because = format!("{leader} leads in failsafe mode, and this member has promised not to");
+        Some(Decision::new("no action", because).waiting("the release of the leader lock"))
+    }
+
     fn running(&mut self) -> Decision {
         if !self.first_start_done {
             self.first_start_done = true;
@@ -90,9 +104,6 @@ impl Ha {
         }
         if self.lease.lock.is_some() {
             return Some(self.close("the lease has run out", true));
-        }
-        if self.failsafe.keeps_leading(self.now.boot) {
-            return None;
         }
         let leader = self.cluster().and_then(|c| c.leader.as_ref()).map(|l| l.name.clone());
         if let Some(name) = leader.filter(|name| name != self.me()) {

@@ -92,7 +92,7 @@ pub enum Act {
     Look,
     /// `GET` the member's `api_url`. Yields [`Yield::Answered`] with the JSON document, whatever the status.
     Ask { member: MemberName, api_url: String },
-    /// `POST /failsafe` to a member. Yields [`Yield::Answered`] with `{"accepted": bool, "lsn": …}`.
+    /// `POST /failsafe` to a member. Yields [`Yield::Answered`] with `{"accepted": bool, "status": …, "lsn": …}`.
     AskFailsafe { member: MemberName, api_url: String, body: Value },
     /// Ask the leader's PostgreSQL for its timeline and history (IDENTIFY_SYSTEM, TIMELINE_HISTORY) and whether
     /// it has left recovery. Yields [`Yield::Lineage`].

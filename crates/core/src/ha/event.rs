@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -65,6 +66,31 @@ pub struct Lock {
     pub valid_until: Tick,
     /// When the orderly shutdown begins.
     pub soft: Tick,
+    /// When the last request was sent that the store has confirmed the lock by.
+    pub renewed: Tick,
+    pub cover: Cover,
+}
+
+/// What keeps everybody else from leading while our server is writable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cover {
+    /// The store's lease.
+    #[default]
+    Lease,
+    /// The lease as far as the store has confirmed it, and beside it the other members' promises (failsafe mode).
+    Both,
+    /// The promises alone: the leader key is gone from the store and has to be taken again.
+    Promises,
+}
+
+/// Promises of every other member of the failsafe topology not to race for `ttl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promises {
+    /// The lock that they are given to.
+    pub generation: Generation,
+    /// From before the first of them was asked for.
+    pub sent: Tick,
+    pub ttl: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,9 +126,32 @@ pub enum Request {
     /// SIGTERM: hand over and end.
     Shutdown,
     /// POST /failsafe: a leader that has lost the store says that it lives.
-    Failsafe { name: MemberName, conn_url: String, api_url: String, slots: BTreeMap<String, u64> },
+    /// `ttl`: for how long the leader counts on the answer, when it says so.
+    Failsafe {
+        name: MemberName,
+        conn_url: String,
+        api_url: String,
+        slots: BTreeMap<String, u64>,
+        ttl: Option<Duration>,
+    },
     /// The store's configuration was changed through our REST: look at once.
     Wake,
+}
+
+/// No promise is taken for longer than this: whoever asks for more makes a mistake.
+const LONGEST_PROMISE: Duration = Duration::from_secs(24 * 3600);
+
+impl Request {
+    /// The body of `POST /failsafe` (rest-api 10). `None`: a part that Patroni's members send is missing.
+    pub fn failsafe(body: &Value) -> Option<Request> {
+        let text = |field: &str| body.get(field).and_then(Value::as_str).map(str::to_owned);
+        let slots = body.get("slots").and_then(Value::as_object).into_iter().flatten();
+        let slots = slots.filter_map(|(name, lsn)| Some((name.clone(), lsn.as_u64()?))).collect();
+        let ttl = body.get("jogi").and_then(|jogi| jogi.get("ttl_ms")).and_then(Value::as_u64);
+        let ttl = ttl.map(|ms| Duration::from_millis(ms).min(LONGEST_PROMISE));
+        let (name, conn_url, api_url) = (text("name")?.into(), text("conn_url")?, text("api_url")?);
+        Some(Request::Failsafe { name, conn_url, api_url, slots, ttl })
+    }
 }
 
 /// A point of time as a requester wrote it, already parsed at the edge.

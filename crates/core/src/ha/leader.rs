@@ -31,17 +31,33 @@ impl Ha {
             // Past soft: `unleased_primary` closes a writable server; a standby just waits for news of the lease.
             return Decision::new("no action", "the lease is running out").waiting("the lease keeper");
         }
+        if let Some(why) = self.contradicted() {
+            if self.may_write() {
+                return self.close(&why, false);
+            }
+            self.release_lock();
+            return Decision::new("no action", why).waiting("the release of the leader lock");
+        }
         let writable = self.is_writable();
         if self.paused() && !writable {
             return self.lead_in_pause();
         }
-        if let Some(decision) = self.requested() {
+        let silent = self.without_store_now();
+        if !silent && let Some(decision) = self.requested() {
             return decision;
         }
         if !writable {
             return self.promote("this member holds the leader lock");
         }
         self.role = Role::Primary;
+        if self.leads_on_promises() {
+            let state = "continue to run as a leader because failsafe mode is enabled and all members are accessible";
+            return Decision::new(state, "the store is silent and every other member lets this one lead on");
+        }
+        if silent {
+            let state = format!("no action. I am ({}), the leader with the lock", self.me());
+            return Decision::new(state, "the store is silent").waiting("the promises of the other members");
+        }
         let state = format!("no action. I am ({}), the leader with the lock", self.me());
         Decision::new(state, "this member holds the leader lock and is the primary")
     }

@@ -198,6 +198,8 @@ pub(super) struct Published {
     pub member_at: Tick,
     pub status: Option<Status>,
     pub failover_cleared: Option<Revision>,
+    /// The failsafe topology, and when it was written.
+    pub failsafe: Option<(BTreeMap<MemberName, String>, Tick)>,
     pub initialize: bool,
 }
 
@@ -231,6 +233,9 @@ pub(super) enum Purpose {
     History(Timeline),
     HistoryRead(Timeline),
     Ask(MemberName),
+    Topology,
+    AskPromise { member: MemberName, sent: Tick },
+    Inquiry { member: MemberName, sent: Tick },
     Compare,
     LocalEnd,
     OurHistory,
@@ -397,7 +402,8 @@ impl Ha {
             decision: self.decision.clone(),
             operation: self.op.as_ref().map(|op| op.kind.word()),
             scheduled_restart: self.scheduled_restart.clone(),
-            failsafe_active: self.failsafe.is_active(self.now.boot, self.settings.ttl),
+            failsafe_active: self.failsafe_active(),
+            failsafe_topology: self.cluster().and_then(|c| c.failsafe.clone()),
             store_last_seen: self.store_last_seen,
             next_turn: self.poll_timeout().map(|(at, _)| at),
             member: self.member_data(),
@@ -473,6 +479,9 @@ impl Ha {
         self.began = true;
         self.began_at = self.now.boot;
         self.armed = found.armed;
+        if found.armed.is_some() {
+            self.failsafe.found_leading();
+        }
         if let Some(dynamic) = &found.dynamic {
             self.settings = Arc::new(Settings::from_value(dynamic));
             self.dynamic = Arc::new(dynamic.clone());
@@ -519,6 +528,9 @@ impl Ha {
         self.settings = Arc::new(Settings::from_value(value));
         self.dynamic = Arc::new(value.clone());
         self.dynamic_saved = Some(revision);
+        if old.failsafe_mode && !self.settings.failsafe_mode {
+            self.failsafe.switched_off(self.now.boot);
+        }
         if old.pause && !self.settings.pause {
             if !self.divergence.must() {
                 self.divergence = Divergence::default();
@@ -680,6 +692,9 @@ impl Ha {
             }
             Purpose::HistoryRead(timeline) => self.history_read(timeline, outcome),
             Purpose::Ask(name) => self.asked(name, outcome),
+            Purpose::Topology => self.topology_written(&outcome),
+            Purpose::AskPromise { member, sent } => self.promise_answered(member, sent, outcome),
+            Purpose::Inquiry { member, sent } => self.inquiry_answered(member, sent, outcome),
             Purpose::Compare => self.compared(outcome),
             Purpose::LocalEnd => self.local_end_found(outcome),
             Purpose::OurHistory => self.our_history_read(outcome),
@@ -784,7 +799,15 @@ impl Ha {
             self.timers.set(Timer::Routine, self.now.boot + self.settings.loop_wait);
             self.look();
         }
-        for timer in [Timer::Again, Timer::Race, Timer::Retry, Timer::Soft, Timer::Step, Timer::Scheduled] {
+        for timer in [
+            Timer::Again,
+            Timer::Race,
+            Timer::Retry,
+            Timer::Soft,
+            Timer::Step,
+            Timer::Scheduled,
+            Timer::Failsafe,
+        ] {
             self.timers.fired(timer, self.now.boot);
         }
         if self.fresh_after.is_some() {
@@ -792,6 +815,7 @@ impl Ha {
         }
         self.progress();
         self.keep_armed();
+        self.failsafe_turn();
         self.background();
         self.expire_requests();
     }
@@ -974,10 +998,11 @@ impl Ha {
         self.row().map(Row::position).unwrap_or_default()
     }
 
-    /// Members that could answer us: all of this and of the last view with a leader, except ourselves.
+    /// Members that could answer us: all of this view, of the last one with a leader, and of the failsafe topology,
+    /// except ourselves.
     pub(super) fn peers(&self) -> BTreeMap<MemberName, crate::view::Member> {
         let views = [self.old_view.as_ref(), self.cluster()];
-        let mut peers = BTreeMap::new();
+        let mut peers = self.topology_peers();
         for cluster in views.into_iter().flatten() {
             peers.extend(cluster.members.iter().map(|(n, m)| (n.clone(), m.clone())));
         }

@@ -5,7 +5,7 @@
 //! 1. Hand in what happened with [`Ha::handle`] and the time with it; when the clock reaches the deadline of
 //!    [`Ha::poll_timeout`], call [`Ha::handle_timeout`].
 //! 2. Then carry out everything that [`Ha::poll_effect`] yields until it yields nothing, and pass
-//!    [`Ha::permission`] to the lease keeper.
+//!    [`Ha::permission`] and [`Ha::promises`] to the lease keeper.
 //! 3. Every effect comes back as exactly one [`Event::Done`].
 //!
 //! Time never goes back between two calls. Several events may be handed in before effects are polled.
@@ -41,7 +41,9 @@ pub use effect::{
     Act, Action, Aside, CallbackLane, Effect, EffectId, Failure, Generation, Intent, Lane, LaunchAs, Mode, Outcome,
     Script, Setup, SlotPlan, Stop, Taken, Upstream, Yield,
 };
-pub use event::{Event, Found, GuardNews, Lease, Lock, Reply, Request, RequestId, Restart, When};
+pub use event::{
+    Cover, Event, Found, GuardNews, Lease, Lock, Promises, Reply, Request, RequestId, Restart, When,
+};
 pub use local::Local;
 pub use machine::{Ha, Note, NoteLevel};
 pub use peer::{Lineage, PeerStatus};

@@ -9,7 +9,7 @@ use super::peers::{Answers, RoundFor};
 use super::rewind::Divergence;
 use super::server::{ControlState, DataDir};
 use super::timer::Timer;
-use super::{Act, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
+use super::{Act, Cover, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
 use crate::view::{Cluster, Condition, Expect, Member, SyncMode, SyncState};
 use crate::{Lsn, MemberName, Timeline, Weakness};
 
@@ -123,6 +123,13 @@ impl Ha {
     /// Section 3: race, or go on following.
     pub(super) fn unlocked(&mut self) -> Decision {
         let verdict = self.may_i_lead();
+        if let (Verdict::Not(why), Some(leader), false) =
+            (&verdict, self.failsafe_leader_name().cloned(), self.may_write())
+        {
+            self.timers.set_earlier(Timer::Race, self.now.boot + RACE_AGAIN);
+            let decision = self.follow(&leader);
+            return Decision { because: why.clone(), ..decision };
+        }
         match verdict {
             Verdict::Take(because) => self.take_lock(because),
             Verdict::Asking(what) => Decision::new("no action", "nobody holds the leader lock").waiting(what),
@@ -141,6 +148,9 @@ impl Ha {
         let Some(cluster) = self.cluster().cloned() else { return Verdict::Asking("the store") };
         if self.now.boot < self.no_race_until {
             return Verdict::Not("pre_promote failed here a moment ago".into());
+        }
+        if let Some(verdict) = self.failsafe_restrains(&cluster) {
+            return verdict;
         }
         let Some(row) = self.row().cloned() else { return Verdict::Asking("an answer of our own server") };
         if !row.in_recovery {
@@ -379,7 +389,14 @@ impl Ha {
     pub(super) fn acquired(&mut self, outcome: Outcome) {
         match outcome {
             Ok(Yield::Acquired(Taken::Yes { generation, created, valid_until, soft })) => {
-                self.lease.lock = Some(super::Lock { generation, created, valid_until, soft });
+                self.lease.lock = Some(super::Lock {
+                    generation,
+                    created,
+                    valid_until,
+                    soft,
+                    renewed: self.now.boot,
+                    cover: Cover::Lease,
+                });
                 self.lease.lost = None;
                 self.sync_lock_ended();
                 self.timers.set(Timer::Soft, soft);
@@ -420,6 +437,9 @@ impl Ha {
             return Err("our own server does not answer".into());
         };
         let cluster = self.cluster().cloned().unwrap_or_default();
+        if let Some(why) = self.outside_topology(&cluster) {
+            return Err(why);
+        }
         let manual = cluster.request().is_some_and(|r| r.scheduled_at.is_none());
         if !manual {
             let lag = cluster.status.optime.ahead_of(me.0);
@@ -452,9 +472,12 @@ impl Ha {
         let candidate = self.cluster().and_then(|c| c.request()).and_then(|r| r.member.clone());
         let manual = self.cluster().and_then(|c| c.request()).is_some_and(|r| !r.is_switchover());
         let sync = self.cluster().and_then(|c| self.sync_active(c).cloned()).filter(|_| !manual);
+        let named = self.cluster().filter(|_| self.settings.failsafe_mode).and_then(|c| c.failsafe.as_ref());
+        let named = named.filter(|named| !named.is_empty());
+        let in_topology = |m: &Member| named.is_none_or(|named| named.contains_key(&m.name));
         let legal = |m: &Member| sync.as_ref().is_none_or(|s| s.is_standby(&m.name));
         let wanted = |m: &Member| candidate.as_ref().is_none_or(|c| *c == m.name);
-        self.peer_names(|m| !m.data.tags().nofailover() && legal(m) && wanted(m))
+        self.peer_names(|m| !m.data.tags().nofailover() && legal(m) && wanted(m) && in_topology(m))
     }
 
     /// How many of the heirs have to have everything: one, and with quorum commit as many as elect it.

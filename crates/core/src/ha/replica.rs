@@ -64,7 +64,8 @@ impl Ha {
         let cluster = self.cluster()?;
         let preferred = self.local.tags.replicatefrom().map(MemberName::from).filter(|n| n != self.me());
         let preferred = preferred.filter(|n| cluster.members.get(n).is_some_and(|m| m.data.address().is_some()));
-        let name = preferred.or_else(|| cluster.leader.as_ref().map(|l| l.name.clone()))?;
+        let leader = cluster.leader.as_ref().map(|l| &l.name).or_else(|| self.failsafe_leader_name());
+        let name = preferred.or_else(|| leader.cloned())?;
         if name == *self.me() {
             return None;
         }
@@ -72,7 +73,9 @@ impl Ha {
     }
 
     pub(super) fn upstream_of(&self, name: &MemberName) -> Option<Upstream> {
-        let (host, port) = self.cluster()?.members.get(name)?.data.address()?;
+        let member = self.cluster()?.members.get(name).and_then(|m| m.data.address());
+        let promised = || self.failsafe_leader().filter(|_| self.failsafe_leader_name() == Some(name));
+        let (host, port) = member.or_else(|| promised().and_then(|data| data.address()))?;
         let slot = self.settings.use_slots.then(|| self.me().slot());
         Some(Upstream { member: Some(name.clone()), host, port, slot })
     }

@@ -59,8 +59,8 @@ impl Ha {
                 }
                 self.answer(id, Reply::new(202, "shutdown scheduled"));
             }
-            Request::Failsafe { name, conn_url, api_url, slots } => {
-                let reply = self.failsafe_ping(name, conn_url, api_url, slots);
+            Request::Failsafe { name, conn_url, api_url, slots, ttl } => {
+                let reply = self.failsafe_ping(name, conn_url, api_url, slots, ttl);
                 self.answer(id, reply);
             }
             Request::Wake => {

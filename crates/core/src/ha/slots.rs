@@ -40,7 +40,7 @@ impl Ha {
         for member in self.slot_members() {
             let here = self.streams_here(member, primary);
             if here || (row.server_version >= CAN_ADVANCE && !self.settings.member_slots_ttl.is_zero()) {
-                let target = self.cluster().and_then(|c| c.slot_position(&member.name.slot()));
+                let target = self.leaders_position(&member.name.slot());
                 wanted.insert(member.name.slot(), Want { active: here, target });
             }
         }
@@ -48,11 +48,16 @@ impl Ha {
             let retained = self.cluster().and_then(|c| c.status.retain_slots.as_ref()).into_iter().flatten();
             let mine = self.me().slot();
             for slot in retained.filter(|s| **s != mine) {
-                let target = self.cluster().and_then(|c| c.slot_position(slot));
+                let target = self.leaders_position(slot);
                 wanted.entry(slot.clone()).or_insert(Want { active: false, target });
             }
         }
         plan(&wanted, &row.slots, |name, slot| self.is_foreign(name, slot))
+    }
+
+    /// Where the leader has a slot, by the store or, while that is silent, by what it says itself.
+    fn leaders_position(&self, slot: &SlotName) -> Option<Lsn> {
+        self.cluster().and_then(|c| c.slot_position(slot)).max(self.failsafe_slot_position(slot))
     }
 
     /// Members whose slots concern us: not ourselves, not those that do not stream.

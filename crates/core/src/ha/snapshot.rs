@@ -1,12 +1,13 @@
 //! What the outside may read of the core at any time: one immutable value after each turn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{Decision, Lease, Local, Restart, Server};
 use crate::view::{Cluster, MemberData, Settings};
-use crate::{Lsn, Now, Tick, Wall};
+use crate::{Lsn, MemberName, Now, Tick, Wall};
 
 /// The member as of its last turn. REST, metrics and the control tool's `why` are made from this.
 #[derive(Clone, Debug)]
@@ -28,8 +29,10 @@ pub struct Snapshot {
     /// What is being done to the server at this moment (`restart`, `promote`, …).
     pub operation: Option<&'static str>,
     pub scheduled_restart: Option<Restart>,
-    /// A failsafe ping, ours or another's, is younger than `ttl`.
+    /// This member leads without the store, or has promised another to let it.
     pub failsafe_active: bool,
+    /// The failsafe topology as last read, however old.
+    pub failsafe_topology: Option<BTreeMap<MemberName, String>>,
     /// When the store last answered; zero before the first contact.
     pub store_last_seen: Wall,
     /// The deadline of the next turn.

@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Retry,
     /// A scheduled switchover or restart is due.
     Scheduled,
+    /// The store may be silent, or a member is to be asked for its promise.
+    Failsafe,
     /// A request has waited long enough for its answer.
     Request,
 }
@@ -40,6 +42,7 @@ impl Timer {
             Timer::Step => "a step of the operation gives up",
             Timer::Retry => "try again what failed",
             Timer::Scheduled => "a scheduled action is due",
+            Timer::Failsafe => "ask for promises while the store is silent",
             Timer::Request => "a request has waited long enough",
         }
     }

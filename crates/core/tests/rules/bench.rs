@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jogi_core::ha::server::{Accepting, Control, ControlState, DataDir, Process, Row};
 use jogi_core::ha::{
-    Act, Effect, EffectId, Event, Failure, Found, Generation, Ha, Lease, Lineage, Local, Lock, Outcome, Server, Taken,
+    Act, Cover, Effect, EffectId, Event, Failure, Found, Generation, Ha, Lease, Lineage, Local, Lock, Outcome, Server, Taken,
     Yield,
 };
 use jogi_core::view::{Cluster, Key, KeyValue, Revision, Session, Tags, Written};
@@ -308,7 +308,15 @@ impl Bench {
     fn new_lock(&mut self) -> Lock {
         let valid_until = self.now.boot + Duration::from_millis(4750);
         self.soft = self.now.boot + Duration::from_millis(4125);
-        Lock { generation: Generation(3), created: rev("1"), valid_until, soft: self.soft }
+        let renewed = self.now.boot;
+        Lock {
+            generation: Generation(3),
+            created: rev("1"),
+            valid_until,
+            soft: self.soft,
+            renewed,
+            cover: Cover::Lease,
+        }
     }
 
     pub fn renew(&mut self) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jogi_core::ha::{
-    Act, Effect, EffectId, Event, Failure, Found, Ha, Lane, Lease, Local, Outcome, Request, RequestId, Yield,
+    Act, Effect, EffectId, Event, Failure, Found, Ha, Lane, Lease, Local, Outcome, Promises, Request, RequestId, Yield,
 };
 use jogi_core::lease::Keeper;
 use jogi_core::lease::keeper::{self, Adopted, Input, Options, Ticket};
@@ -116,6 +116,7 @@ pub struct Agent {
     pub last_watch_arrival: Moment,
     lease: Lease,
     permitted: Option<Tick>,
+    promised: Option<Promises>,
     ttl: Duration,
     /// Outcomes that another one overtakes.
     held: Vec<(EffectId, Outcome)>,
@@ -192,6 +193,7 @@ impl World {
             last_watch_arrival: self.now,
             lease: Lease::default(),
             permitted: None,
+            promised: None,
             ttl,
             held: Vec::new(),
             requests: BTreeMap::new(),
@@ -335,6 +337,12 @@ impl World {
             if let Some(until) = permission {
                 self.keeper_hears(host, Input::Permit { until });
             }
+        }
+        let Some(agent) = self.hosts[host].agent.as_mut() else { return };
+        let promises = agent.ha.promises();
+        if promises != agent.promised {
+            agent.promised = promises;
+            self.keeper_hears(host, Input::Promised(promises));
         }
         self.schedule_core_timer(host);
     }

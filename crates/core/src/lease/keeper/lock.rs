@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Tick;
-use crate::ha::{Failure, Generation, Taken};
+use crate::ha::{Failure, Generation, Promises, Taken};
 use crate::lease::Deadlines;
 use crate::lease::deadlines::try_timeout;
 use crate::view::{Expect, Leader, Revision, Session};
@@ -24,12 +24,15 @@ pub(super) enum Own {
         created: Revision,
     },
     Held(Held),
+    /// The key is gone from the store, and every other member has promised not to race before these promises end
+    /// (failsafe mode): our server may run until then, and the lock is to be taken again.
+    Kept(Held),
 }
 
 impl Own {
     pub fn created(&self) -> Option<&Revision> {
         match self {
-            Own::No => None,
+            Own::No | Own::Kept(_) => None,
             Own::Verifying { created, .. } => Some(created),
             Own::Held(held) => Some(&held.created),
         }
@@ -40,9 +43,19 @@ impl Own {
 pub(super) struct Held {
     pub generation: Generation,
     pub created: Revision,
-    /// When the request was sent from which the deadlines are counted.
+    /// When the request was sent from which the lease's deadlines are counted.
     pub renewed: Tick,
-    pub deadlines: Deadlines,
+    /// As the store's lease has it; zero once the key is known to be gone.
+    pub lease: Deadlines,
+    /// As the other members have promised it; zero without promises.
+    pub promised: Deadlines,
+}
+
+impl Held {
+    /// Either alone keeps everybody else from leading, so the later one counts.
+    pub fn deadlines(&self) -> Deadlines {
+        if self.promised.hard > self.lease.hard { self.promised } else { self.lease }
+    }
 }
 
 /// An attempt to take the lock.
@@ -91,6 +104,14 @@ impl Keeper {
     pub(super) fn held(&self) -> Option<&Held> {
         match &self.lock {
             Own::Held(held) => Some(held),
+            Own::No | Own::Verifying { .. } | Own::Kept(_) => None,
+        }
+    }
+
+    /// What our server may be writable under, by the lock or by promises alone.
+    pub(super) fn covered(&self) -> Option<&Held> {
+        match &self.lock {
+            Own::Held(held) | Own::Kept(held) => Some(held),
             Own::No | Own::Verifying { .. } => None,
         }
     }
@@ -127,6 +148,7 @@ impl Keeper {
 
     pub(super) fn release(&mut self, ticket: Ticket, status: Option<String>, deadline: Tick) {
         let Some(created) = self.lock.created().cloned() else {
+            self.let_go();
             return self.finish(ticket, Ok(Outcome::Released(false)));
         };
         self.let_go();
@@ -259,8 +281,18 @@ impl Keeper {
             attempt.phase = Phase::Finding { since: now };
             return;
         }
-        self.generation = next_generation(self.generation);
-        let held = held_on(session, Generation(self.generation), created);
+        // Taken again under unbroken promises: our server has run under this generation all the time.
+        let kept = match &self.lock {
+            Own::Kept(kept) if now < kept.deadlines().hard => Some(kept.clone()),
+            Own::Kept(_) | Own::No | Own::Verifying { .. } | Own::Held(_) => None,
+        };
+        let held = match kept {
+            Some(kept) => Held { promised: kept.promised, ..held_on(session, kept.generation, created) },
+            None => {
+                self.generation = next_generation(self.generation);
+                held_on(session, Generation(self.generation), created)
+            }
+        };
         let taken = taken(&held);
         self.hold(held);
         self.lost = None;
@@ -285,6 +317,7 @@ impl Keeper {
             Some(created) if ours.as_ref() == Some(&created) => self.renewed(flight.sent),
             // A reading that began before we had the lock proves nothing against it.
             Some(created) if flight.held.as_ref() != Some(&created) => {}
+            Some(_) if leader.is_none() && self.is_promised(now) => self.keep(),
             Some(_) => {
                 self.lose(how_lost(&self.name.0, leader.as_ref()));
                 if let Some(created) = ours {
@@ -296,6 +329,9 @@ impl Keeper {
     }
 
     fn read_without_lock(&mut self, flight: &Flight, leader: Option<Leader>, ours: Option<Revision>, now: Tick) {
+        if matches!(self.lock, Own::Kept(_)) && leader.as_ref().is_some_and(|l| l.name != self.name) {
+            self.lose(how_lost(&self.name.0, leader.as_ref()));
+        }
         match (&mut self.acquiring, ours) {
             (Some(Acquiring { phase: Phase::Finding { .. }, .. }), Some(created)) => self.take(created, now),
             (Some(Acquiring { phase: Phase::Finding { since }, .. }), None) if flight.sent < *since => {
@@ -324,13 +360,10 @@ impl Keeper {
     fn renewed(&mut self, sent: Tick) {
         let Some(session) = &self.session else { return };
         let held = match &self.lock {
-            Own::No => return,
+            Own::No | Own::Kept(_) => return,
             Own::Verifying { generation, created } => held_on(session, *generation, created.clone()),
             Own::Held(held) if sent <= held.renewed => return,
-            Own::Held(held) => {
-                let deadlines = Deadlines::new(sent, session.ttl);
-                Held { generation: held.generation, created: held.created.clone(), renewed: sent, deadlines }
-            }
+            Own::Held(held) => Held { renewed: sent, lease: Deadlines::new(sent, session.ttl), ..held.clone() },
         };
         self.hold(held);
     }
@@ -342,7 +375,7 @@ impl Keeper {
                 session: session.id.clone(),
                 created: held.created.clone(),
                 ttl: session.ttl,
-                deadlines: held.deadlines,
+                deadlines: held.deadlines(),
             });
         }
         self.lock = Own::Held(held);
@@ -351,15 +384,57 @@ impl Keeper {
     /// The key may be on a session with a nearer end from now on.
     pub(super) fn shorten(&mut self, to: Deadlines) {
         let Own::Held(held) = &self.lock else { return };
-        if to.hard < held.deadlines.hard {
-            self.hold(Held { deadlines: to, ..held.clone() });
+        if to.hard < held.lease.hard {
+            self.hold(Held { lease: to, ..held.clone() });
         }
     }
 
     /// The key is on the new session.
     pub(super) fn moved(&mut self, created: Revision, renewed: Tick, deadlines: Deadlines) {
         let Own::Held(held) = &self.lock else { return };
-        self.hold(Held { generation: held.generation, created, renewed, deadlines });
+        self.hold(Held { created, renewed, lease: deadlines, ..held.clone() });
+    }
+
+    /// What the core has gathered of promises; `None`: it counts on none any more.
+    pub(super) fn promised(&mut self, promises: Option<Promises>, now: Tick) {
+        let (Own::Held(held) | Own::Kept(held)) = &mut self.lock else { return };
+        held.promised = match promises {
+            None => Deadlines::default(),
+            // The guard has begun to shut the server down, or they are another lock's.
+            Some(_) if now >= held.deadlines().soft => return,
+            Some(promises) if promises.generation != held.generation => return,
+            Some(promises) => {
+                let new = Deadlines::new(promises.sent.min(now), promises.ttl);
+                if new.hard > held.promised.hard { new } else { held.promised }
+            }
+        };
+        let deadlines = held.deadlines();
+        if let Some(page) = &mut self.page {
+            page.deadlines = deadlines;
+        }
+    }
+
+    fn is_promised(&self, now: Tick) -> bool {
+        self.covered().is_some_and(|held| now < held.promised.soft)
+    }
+
+    /// The leader key is not there any more, and nobody else may take it yet.
+    fn keep(&mut self) {
+        let Own::Held(held) = std::mem::replace(&mut self.lock, Own::No) else { return };
+        if let Some(page) = &mut self.page {
+            page.deadlines = held.promised;
+        }
+        self.lock = Own::Kept(Held { lease: Deadlines::default(), ..held });
+    }
+
+    /// The lock is not ours any more as it was; unless others hold it, promises may still cover our server.
+    pub(super) fn lose_or_keep(&mut self, why: &str, now: Tick) {
+        match self.lock {
+            Own::No => {}
+            Own::Held(_) if self.is_promised(now) => self.keep(),
+            Own::Kept(_) if self.is_promised(now) => {}
+            Own::Verifying { .. } | Own::Held(_) | Own::Kept(_) => self.lose(why.into()),
+        }
     }
 
     /// The lock is not ours any more, not by our own doing.
@@ -371,7 +446,7 @@ impl Keeper {
     fn let_go(&mut self) {
         match std::mem::replace(&mut self.lock, Own::No) {
             Own::No => return,
-            Own::Held(_) => {}
+            Own::Held(_) | Own::Kept(_) => {}
             Own::Verifying { generation, created } => {
                 let session = self.session.as_ref().map_or_else(|| Session(String::new()), |live| live.id.clone());
                 let deadlines = Deadlines::default();
@@ -387,9 +462,12 @@ impl Keeper {
     /// No renewal counted in time. The session is given up with the lock: were it extended, the key would live
     /// on without anybody who holds it.
     pub(super) fn expire_lock(&mut self, now: Tick) {
-        let Some(held) = self.held().filter(|held| now >= held.deadlines.hard) else { return };
+        let Some(held) = self.covered().filter(|held| now >= held.deadlines().hard) else { return };
         let silent = now.since(held.renewed).as_secs_f32();
-        self.lose(format!("no renewal of the leader lock was confirmed for {silent:.1} s and its time is over"));
+        let promises = if held.promised.hard > Tick::ZERO { ", and so is that of the others' promises" } else { "" };
+        self.lose(format!(
+            "no renewal of the leader lock was confirmed for {silent:.1} s and its time is over{promises}"
+        ));
         self.forget_session(now);
     }
 
@@ -470,8 +548,8 @@ fn taken(held: &Held) -> Taken {
     Taken::Yes {
         generation: held.generation,
         created: held.created.clone(),
-        valid_until: held.deadlines.valid_until,
-        soft: held.deadlines.soft,
+        valid_until: held.deadlines().valid_until,
+        soft: held.deadlines().soft,
     }
 }
 

@@ -9,6 +9,9 @@
 //! - An attempt to take the lock whose outcome is unknown is looked into until it is known. A key found to be
 //!   ours that nobody here believes in is deleted: no lock is renewed that nobody holds.
 //! - Every error is the same path: the try failed, the next one follows at once.
+//! - Failsafe mode: what the other members have promised ([`Input::Promised`]) counts beside the lease, by the same
+//!   arithmetic. A key that is gone from the store is then not a lost lock before another's name is read or the promises end; taken
+//!   again in time it is the same generation, so the guard sees one unbroken lease.
 //!
 //! # What it leaves to others
 //!
@@ -39,7 +42,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::ha::{self, Failure, Generation, Taken};
+use crate::ha::{self, Cover, Failure, Generation, Promises, Taken};
 use crate::view::{Expect, Leader, Revision, Session};
 use crate::{MemberName, Tick};
 
@@ -117,6 +120,9 @@ pub enum Input {
         status: Option<String>,
         deadline: Tick,
     },
+    /// The other members' promises not to race (failsafe mode), counted from before they were asked for. `None`
+    /// gives them back: from then on the store's lease alone counts.
+    Promised(Option<Promises>),
     SetTtl(Duration),
     Adopt(Adopted),
 }
@@ -319,6 +325,7 @@ impl Keeper {
             Input::ReleaseStale { ticket, created, status, deadline } => {
                 self.release_stale(ticket, created, status, deadline);
             }
+            Input::Promised(promises) => self.promised(promises, now),
             Input::SetTtl(ttl) => self.ttl = ttl.max(TTL_FLOOR),
             Input::Adopt(adopted) => self.adopt(adopted),
         }
@@ -342,7 +349,7 @@ impl Keeper {
         let step = self.next_session_step().filter(|step| self.permits(step, step.due.max(self.now)));
         let step = step.filter(|_| self.session_line.flight.is_none());
         let step = step.map(|step| (step.due.max(self.session_line.not_before), step.why));
-        let hard = self.held().map(|held| (held.deadlines.hard, "the lease runs out"));
+        let hard = self.covered().map(|held| (held.deadlines().hard, "the lease runs out"));
         let acquiring = self.acquiring.as_ref().map(|a| (a.deadline, "the attempt to take the lock gives up"));
         let releasing = self.releasing.as_ref().and_then(Releasing::deadline);
         let releasing = releasing.map(|at| (at, "the release of the lock gives up"));
@@ -355,11 +362,18 @@ impl Keeper {
     /// The state as the core is told it.
     pub fn lease(&self) -> ha::Lease {
         let session = self.session.as_ref().filter(|live| live.is_known()).map(|live| live.id.clone());
-        let lock = self.held().map(|held| ha::Lock {
+        let cover = match &self.lock {
+            Own::Kept(_) => Cover::Promises,
+            Own::Held(held) if held.promised.hard > Tick::ZERO => Cover::Both,
+            Own::No | Own::Verifying { .. } | Own::Held(_) => Cover::Lease,
+        };
+        let lock = self.covered().map(|held| ha::Lock {
             generation: held.generation,
             created: held.created.clone(),
-            valid_until: held.deadlines.valid_until,
-            soft: held.deadlines.soft,
+            valid_until: held.deadlines().valid_until,
+            soft: held.deadlines().soft,
+            renewed: held.renewed,
+            cover,
         });
         ha::Lease { session, lock, lost: self.lost.clone() }
     }
@@ -371,7 +385,7 @@ impl Keeper {
 
     /// Until when our server may be writable; zero without the lock.
     pub fn valid_until(&self) -> Tick {
-        self.held().map_or(Tick::ZERO, |held| held.deadlines.valid_until)
+        self.covered().map_or(Tick::ZERO, |held| held.deadlines().valid_until)
     }
 
     /// Something is due that is not done for want of permission: the next [`Input::Permit`] must not be late.
@@ -439,7 +453,7 @@ impl Keeper {
     fn longest_pause(&self) -> Duration {
         match self.lock {
             Own::No => LONGEST_PAUSE.min(self.ttl / 10),
-            Own::Verifying { .. } | Own::Held(_) => LONGEST_PAUSE_HOLDING.min(self.ttl / 10),
+            Own::Verifying { .. } | Own::Held(_) | Own::Kept(_) => LONGEST_PAUSE_HOLDING.min(self.ttl / 10),
         }
     }
 

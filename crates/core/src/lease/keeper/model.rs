@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::Tick;
-use crate::ha::{Failure, Generation};
+use crate::ha::{Failure, Generation, Promises};
+use crate::lease::Deadlines;
 use crate::view::{Condition, Expect, Leader, Revision, Session};
 
 use super::{Adopted, Answer, Ask, Input, Keeper, Options, Outcome, Request, Ticket, Wire};
@@ -139,8 +140,12 @@ pub struct World {
     pub net: Net,
     /// The core turns: its permission is renewed every quarter of a second.
     pub core_lives: bool,
-    /// Another member takes the lock as soon as it is free.
+    /// Another member takes the lock as soon as it is free and it has not promised to leave it alone.
     pub rival: bool,
+    /// The rival's promise.
+    pub promised_until: Tick,
+    /// When the newest promise was asked for.
+    pub promise_sent: Tick,
     pub results: Vec<(Ticket, Result<Outcome, Failure>)>,
     pub sent: Vec<(Tick, Ask)>,
     pub permitted_until: Tick,
@@ -176,6 +181,8 @@ impl World {
             net: Net::Good,
             core_lives: true,
             rival: false,
+            promised_until: Tick::ZERO,
+            promise_sent: Tick::ZERO,
             results: Vec::new(),
             sent: Vec::new(),
             permitted_until: Tick::ZERO,
@@ -215,7 +222,7 @@ impl World {
 
     fn step(&mut self) {
         self.store.expire(self.now);
-        if self.rival && self.store.leader.is_none() {
+        if self.rival && self.store.leader.is_none() && self.now >= self.promised_until {
             self.store.put_leader("rival", None);
         }
         if self.core_lives && self.permit_at <= self.now {
@@ -252,6 +259,7 @@ impl World {
         let before = self.keeper.valid_until();
         let counted = match &input {
             Input::Answer { id, answer } => self.counts_until(*id, answer),
+            Input::Promised(Some(promises)) => Deadlines::new(promises.sent, promises.ttl).hard,
             _ => Tick::ZERO,
         };
         self.keeper.handle(input, self.now);
@@ -311,8 +319,11 @@ impl World {
             let lease = self.keeper.lease();
             let created = lease.lock.as_ref().map(|l| &l.created);
             let leader = self.store.leader.as_ref();
-            assert_eq!(leader.map(|l| &l.created), created, "believed but not so at {:?}: {:?}", self.now, self.keeper);
-            assert_eq!(leader.map(|l| l.name.as_str()), Some(ME));
+            let on_promises = self.now < self.promised_until && leader.is_none_or(|l| l.name.as_str() == ME);
+            if !on_promises {
+                assert_eq!(leader.map(|l| &l.created), created, "not so at {:?}: {:?}", self.now, self.keeper);
+                assert_eq!(leader.map(|l| l.name.as_str()), Some(ME));
+            }
         }
     }
 
@@ -326,6 +337,16 @@ impl World {
         let (ticket, deadline) = (self.ticket(), self.now + within);
         self.tell(Input::Release { ticket, status: Some("final".into()), deadline });
         ticket
+    }
+
+    /// The rival hears the question now, `travelled` after it was sent, and promises; the keeper is told.
+    pub fn promise(&mut self, travelled: Duration) {
+        let Some(lock) = self.keeper.lease().lock else { return };
+        self.promised_until = self.promised_until.max(self.now + self.ttl);
+        let sent = self.now - travelled;
+        self.promise_sent = self.promise_sent.max(sent);
+        let promises = Promises { generation: lock.generation, sent, ttl: self.ttl };
+        self.tell(Input::Promised(Some(promises)));
     }
 
     pub fn ticket(&mut self) -> Ticket {

@@ -111,7 +111,7 @@ impl Keeper {
     fn may_replace_session(&self) -> bool {
         let settled = match self.lock {
             Own::No | Own::Held(_) => true,
-            Own::Verifying { .. } => false,
+            Own::Verifying { .. } | Own::Kept(_) => false,
         };
         settled && self.acquiring.is_none() && self.releasing.is_none() && self.doubt_until == Tick::ZERO
     }
@@ -123,6 +123,7 @@ impl Keeper {
         match &self.lock {
             Own::Verifying { .. } => Tick::ZERO,
             Own::Held(held) => held.renewed + renewal_period(session.ttl),
+            Own::Kept(_) => session.extended + renewal_period(session.ttl),
             Own::No if self.reads_leader() => session.extended + renewal_period(session.ttl),
             Own::No => session.extended + session.ttl / 3,
         }
@@ -259,7 +260,7 @@ impl Keeper {
                 self.session_line.succeeded();
                 self.moving = false;
                 self.session = self.candidate.take();
-                self.lose("the leader key had changed when it was to be moved to a new session".into());
+                self.lose_or_keep("the leader key had changed when it was to be moved to a new session", now);
             }
             // The new session is gone, and with it the key if it had got there: the next beat on the old one tells.
             Answer::SessionGone => {
@@ -283,9 +284,7 @@ impl Keeper {
             return;
         }
         self.forget_session(now);
-        if self.lock != Own::No {
-            self.lose("the session that the leader lock lived on has ended in the store".into());
-        }
+        self.lose_or_keep("the session that the leader lock lived on has ended in the store", now);
         self.session_took_key_along();
     }
 
@@ -312,5 +311,6 @@ pub(super) fn covers(session: &Live, now: Tick) -> bool {
 }
 
 pub(super) fn held_on(session: &Live, generation: crate::ha::Generation, created: crate::view::Revision) -> Held {
-    Held { generation, created, renewed: session.extended, deadlines: session.deadlines() }
+    let promised = Deadlines::default();
+    Held { generation, created, renewed: session.extended, lease: session.deadlines(), promised }
 }

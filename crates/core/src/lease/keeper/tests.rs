@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::ha::{Failure, Generation, Taken};
+use crate::Tick;
+use crate::ha::{Cover, Failure, Generation, Promises, Taken};
 use crate::lease::Deadlines;
 use crate::view::{Condition, Expect};
 
@@ -497,6 +498,91 @@ fn a_late_answer_counts_from_when_it_was_asked() {
     assert_eq!(world.keeper.valid_until(), Deadlines::new(sent, ms(8_000)).hard);
 }
 
+#[test]
+fn promises_carry_the_lock_over_a_silence_and_over_the_end_of_its_session() {
+    let mut world = World::new(ms(8_000));
+    let generation = world.lead();
+    world.rival = true;
+    world.net = Net::LosesRequests;
+    for _ in 0..12 {
+        world.run(ms(2_000));
+        world.promise(ms(100));
+    }
+    let lock = world.keeper.lease().lock.expect("three sessions' time later");
+    assert_eq!((lock.generation, lock.cover), (generation, Cover::Both));
+    assert_eq!(world.store.leader, None, "the store has let it run out");
+    world.net = Net::Good;
+    world.run(ms(2_000));
+    let lock = world.keeper.lease().lock.expect("the promises stand");
+    assert_eq!((lock.generation, lock.cover), (generation, Cover::Promises));
+    let ticket = world.acquire(Expect::free(), ms(500));
+    world.run(ms(100));
+    assert!(taken(&world, ticket));
+    world.tell(Input::Promised(None));
+    let lock = world.keeper.lease().lock.expect("taken again");
+    assert_eq!((lock.generation, lock.cover), (generation, Cover::Lease), "the guard sees one unbroken lease");
+    let page = world.keeper.page().expect("a page");
+    assert_eq!((page.generation, &page.created), (generation, &lock.created));
+    world.run(ms(30_000));
+    assert!(world.keeper.lease().lock.is_some());
+}
+
+#[test]
+fn promises_count_from_before_they_were_asked_for_and_end_with_the_arithmetic_of_the_lease() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.rival = true;
+    world.net = Net::LosesRequests;
+    world.run(ms(5_000));
+    world.promise(ms(700));
+    let asked = world.now - ms(700);
+    assert_eq!(world.keeper.page().map(|page| page.deadlines), Some(Deadlines::new(asked, ms(8_000))));
+    world.run(ms(8_000));
+    assert_eq!((world.keeper.valid_until(), world.keeper.lease().lock), (at(0), None));
+    let why = world.keeper.lease().lost.expect("a reason");
+    assert!(why.contains("promises"), "{why}");
+}
+
+#[test]
+fn promises_past_soft_or_for_another_lock_count_for_nothing() {
+    let mut world = World::new(ms(8_000));
+    let generation = world.lead();
+    world.net = Net::LosesRequests;
+    let lock = world.keeper.lease().lock.expect("the lock");
+    let promises = |generation, sent| Input::Promised(Some(Promises { generation, sent, ttl: ms(8_000) }));
+    world.run(ms(3_000));
+    world.tell(promises(Generation(generation.0 + 1), world.now));
+    assert_eq!(world.keeper.lease().lock.as_ref(), Some(&lock));
+    world.run(lock.soft.since(world.now));
+    world.tell(promises(generation, world.now));
+    assert_eq!(world.keeper.valid_until(), lock.valid_until, "the guard has begun to shut the server down");
+}
+
+#[test]
+fn another_in_the_store_ends_what_promises_cover() {
+    let mut world = World::new(ms(8_000));
+    world.lead();
+    world.net = Net::LosesRequests;
+    world.run(ms(6_000));
+    world.promise(ms(10));
+    world.run(ms(6_000));
+    world.promise(ms(10));
+    world.net = Net::Good;
+    world.run(ms(2_000));
+    assert_eq!(world.keeper.lease().lock.map(|lock| lock.cover), Some(Cover::Promises));
+    // Somebody breaks his promise.
+    world.store.put_leader("rival", None);
+    world.promised_until = Tick(u64::MAX);
+    while world.keeper.lease().lock.is_some() {
+        let (next, _) = world.keeper.poll_timeout().expect("a beat is due");
+        world.now = world.now.max(next);
+        world.tell(Input::Timeout);
+        world.keeper_answers();
+        assert!(world.now < at(60_000), "it is never found out");
+    }
+    assert_eq!(world.keeper.page().map(|page| page.deadlines), Some(Deadlines::default()));
+}
+
 /// One thing that happens in a random history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -509,6 +595,8 @@ enum Step {
     ReleaseStale(u64),
     Ttl(u64),
     EndSession,
+    Promise(u64),
+    GiveBack,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -529,6 +617,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (50u64..3_000).prop_map(Step::ReleaseStale),
         1 => prop_oneof![Just(2_000u64), Just(5_000), Just(30_000)].prop_map(Step::Ttl),
         1 => Just(Step::EndSession),
+        3 => (0u64..2_000).prop_map(Step::Promise),
+        1 => Just(Step::GiveBack),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -553,6 +643,8 @@ fn apply(world: &mut World, step: Step) {
             }
         }
         Step::Ttl(ttl) => world.set_ttl(ms(ttl)),
+        Step::Promise(travelled) => world.promise(ms(travelled)),
+        Step::GiveBack => world.tell(Input::Promised(None)),
         // A store that ends a living session breaks its promise; only one that carries no lock may go.
         Step::EndSession => {
             if let (Some(session), None) = (world.keeper.lease().session, world.keeper.lease().lock)
@@ -585,7 +677,7 @@ proptest! {
             prop_assert!(tickets <= world.results.len());
             if let Some(lock) = world.keeper.lease().lock {
                 let newest = world.sent.iter().rev().find(|(_, ask)| !matches!(ask, Ask::Release { .. }));
-                let newest = newest.map_or(at(0), |(sent, _)| *sent);
+                let newest = newest.map_or(at(0), |(sent, _)| *sent).max(world.promise_sent);
                 prop_assert!(lock.valid_until <= Deadlines::new(newest, ms(30_000)).hard);
                 prop_assert!(lock.soft < lock.valid_until);
             }
