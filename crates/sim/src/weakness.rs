@@ -38,7 +38,7 @@ impl Weakness {
     }
 }
 
-const KNOWN: [jogi_core::Weakness; 12] = [
+const KNOWN: [jogi_core::Weakness; 13] = [
     jogi_core::Weakness::InitdbAgain,
     jogi_core::Weakness::IgnoreHung,
     jogi_core::Weakness::ActAfterStall,
@@ -51,4 +51,5 @@ const KNOWN: [jogi_core::Weakness; 12] = [
     jogi_core::Weakness::NamesBeforeSync,
     jogi_core::Weakness::SyncBeforeNames,
     jogi_core::Weakness::IgnoreSync,
+    jogi_core::Weakness::FailsafeMajority,
 ];

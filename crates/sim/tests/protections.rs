@@ -34,6 +34,7 @@ fn what_is_switched_off_is_missed() {
         ("sync_async_never_leads", Known(IgnoreSync), "it came to hold"),
         ("sync_published_late_f3", Known(SyncBeforeNames), "Lost"),
         ("sync_forgotten_first", Known(NamesBeforeSync), "an acknowledged commit is missing"),
+        ("failsafe_partition", Known(FailsafeMajority), uncovered),
         ("initialize_deleted_f8", Known(InitdbAgain), "a cluster is bootstrapped once"),
     ] {
         assert_eq!(noticed(name, None), "", "{name} with every protection");

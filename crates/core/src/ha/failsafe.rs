@@ -59,9 +59,12 @@ pub(super) struct Failsafe {
     known: Option<(Generation, Topology)>,
     /// Members whose keys are gone, and since when.
     vanished: BTreeMap<MemberName, Tick>,
-    /// Names that writes of ours may have put into the key, and until when they may yet.
+    /// What writes of ours may have put into the key and no view has confirmed.
     floating: Topology,
-    floating_until: Tick,
+    /// The last write, once the store has answered it.
+    written: Option<Topology>,
+    /// Until then a write without an answer may yet take effect.
+    uncertain_until: Tick,
     episode: Option<Episode>,
     promises: Option<Promises>,
     /// The keeper counts on promises until it is seen to renew without them; the value is the renewal before.
@@ -165,9 +168,17 @@ impl Ha {
             return;
         }
         let named = seen.cluster.failsafe.clone().unwrap_or_default();
+        let shown = self.failsafe.written.as_ref() == Some(&named);
         self.failsafe.known = Some((lock.generation, named));
-        if seen.read_at >= self.failsafe.floating_until {
+        let writing = self.inflight.values().any(|f| f.purpose == Purpose::Topology);
+        if self.failsafe.floating.is_empty() || writing || self.now.boot < self.failsafe.uncertain_until {
+            return;
+        }
+        // A watch may lag behind our own write: its view counts only when it shows that write.
+        if shown || (seen.linearizable && seen.read_at >= self.failsafe.uncertain_until) {
             self.failsafe.floating.clear();
+        } else if self.failsafe.written.is_none() {
+            self.load();
         }
     }
 
@@ -203,7 +214,7 @@ impl Ha {
         if self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Topology).is_some() {
             self.published.failsafe = Some((wanted.clone(), self.now.boot));
             self.failsafe.floating.extend(wanted);
-            self.failsafe.floating_until = self.now.boot + SHORT + LATE_AT_MOST;
+            self.failsafe.written = None;
         }
     }
 
@@ -229,8 +240,11 @@ impl Ha {
     }
 
     pub(super) fn topology_written(&mut self, outcome: &Outcome) {
-        if !matches!(outcome, Ok(Yield::Wrote(crate::view::Written::Done { .. }))) {
+        if matches!(outcome, Ok(Yield::Wrote(crate::view::Written::Done { .. }))) {
+            self.failsafe.written = self.published.failsafe.as_ref().map(|(topology, _)| topology.clone());
+        } else {
             self.published.failsafe = None;
+            self.failsafe.uncertain_until = self.now.boot + LATE_AT_MOST;
         }
     }
 
@@ -470,7 +484,8 @@ impl Ha {
         let doubts = self.doubts(cluster);
         let until = doubts.values().map(|doubt| doubt.until).max()?;
         self.timers.set_earlier(Timer::Race, until);
-        if self.inquire(&doubts) {
+        let waiting = self.inquire(&doubts);
+        if waiting && self.may_write() {
             return Some(Verdict::Asking("an answer whether a leader without the store lives"));
         }
         let who: Vec<&str> = doubts.keys().map(MemberName::as_str).collect();

@@ -53,6 +53,8 @@ pub struct Checks {
     lease_covers_writer: lease_covers_writer::LeaseCoversWriter,
     /// What is promised without pause does not hold before this moment.
     lenient_until: Moment,
+    /// Before this moment a writer may be covered by the others' promises instead of the leader key.
+    promised_until: Moment,
     settings: Option<(u64, Rules)>,
     /// The herd has been paused at some time.
     was_paused: bool,
@@ -102,8 +104,12 @@ impl Checks {
     fn look(&mut self, world: &World) {
         let rules = self.rules(world);
         self.lease_covers_writer.notice(world);
-        if rules.pause || rules.failsafe {
-            self.lenient_until = self.lenient_until.max(world.now + rules.ttl + Duration::from_secs(15));
+        let a_while = world.now + rules.ttl + Duration::from_secs(15);
+        if rules.pause {
+            self.lenient_until = self.lenient_until.max(a_while);
+        }
+        if rules.failsafe {
+            self.promised_until = self.promised_until.max(a_while);
         }
         self.was_paused |= rules.pause;
         if self.was_paused {
@@ -113,7 +119,7 @@ impl Checks {
         let writers = || self.writers(world);
         let found = [
             single_writer::check(world, lenient, writers),
-            self.lease_covers_writer.check(world, lenient, writers),
+            self.lease_covers_writer.check(world, lenient, world.now < self.promised_until, writers),
             one_history::check(world),
             self.bootstrap_once.check(world),
             self.acknowledged.check(world, &rules, lenient),

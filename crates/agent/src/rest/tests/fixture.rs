@@ -181,6 +181,7 @@ impl State {
             role: self.role,
             server: Some(Arc::new(self.server(self.row.clone(), now.boot))),
             dynamic: Arc::new(cluster.config.as_ref().map(|c| c.value.clone()).unwrap_or_default()),
+            failsafe_topology: cluster.failsafe.clone().filter(|_| self.seen),
             cluster: self.seen.then(|| Arc::new(cluster)),
             settings: Arc::new(settings),
             lease: Lease::default(),
