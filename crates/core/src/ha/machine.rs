@@ -799,23 +799,17 @@ impl Ha {
             self.timers.set(Timer::Routine, self.now.boot + self.settings.loop_wait);
             self.look();
         }
-        for timer in [
-            Timer::Again,
-            Timer::Race,
-            Timer::Retry,
-            Timer::Soft,
-            Timer::Step,
-            Timer::Scheduled,
-            Timer::Failsafe,
-        ] {
+        for timer in
+            [Timer::Again, Timer::Race, Timer::Retry, Timer::Soft, Timer::Step, Timer::Scheduled, Timer::Failsafe]
+        {
             self.timers.fired(timer, self.now.boot);
         }
         if self.fresh_after.is_some() {
             self.load();
         }
+        self.failsafe_turn();
         self.progress();
         self.keep_armed();
-        self.failsafe_turn();
         self.background();
         self.expire_requests();
     }

@@ -41,9 +41,7 @@ pub use effect::{
     Act, Action, Aside, CallbackLane, Effect, EffectId, Failure, Generation, Intent, Lane, LaunchAs, Mode, Outcome,
     Script, Setup, SlotPlan, Stop, Taken, Upstream, Yield,
 };
-pub use event::{
-    Cover, Event, Found, GuardNews, Lease, Lock, Promises, Reply, Request, RequestId, Restart, When,
-};
+pub use event::{Cover, Event, Found, GuardNews, Lease, Lock, Promises, Reply, Request, RequestId, Restart, When};
 pub use local::Local;
 pub use machine::{Ha, Note, NoteLevel};
 pub use peer::{Lineage, PeerStatus};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jogi_core::ha::server::{Accepting, Control, ControlState, DataDir, Process, Row};
 use jogi_core::ha::{
-    Act, Cover, Effect, EffectId, Event, Failure, Found, Generation, Ha, Lease, Lineage, Local, Lock, Outcome, Server, Taken,
-    Yield,
+    Act, Cover, Effect, EffectId, Event, Failure, Found, Generation, Ha, Lease, Lineage, Local, Lock, Outcome, Server,
+    Taken, Yield,
 };
 use jogi_core::view::{Cluster, Key, KeyValue, Revision, Session, Tags, Written};
-use jogi_core::{History, Lsn, Now, Tick, Timeline, Wall};
+use jogi_core::{History, Lsn, Now, Tick, Timeline, Wall, Weaken};
 use serde_json::{Value, json};
 
 pub const SYSTEM: &str = "7612345678901234567";
@@ -155,9 +155,14 @@ pub fn lineage(timeline: u32, switches: &[(u32, u64)]) -> Lineage {
 impl Bench {
     /// An agent that has just begun, with a session and nothing known.
     pub fn begin(found: Found) -> Bench {
+        Bench::weakened(found, Weaken::default())
+    }
+
+    /// As [`Bench::begin`], with protections taken away.
+    pub fn weakened(found: Found, weaken: Weaken) -> Bench {
         let now = Now { boot: Tick(1_000_000_000), wall: Wall(1_800_000_000_000_000) };
         let mut bench = Bench {
-            ha: Ha::new(local()),
+            ha: Ha::new(local()).weakened(weaken),
             now,
             open: Vec::new(),
             seen: Vec::new(),
@@ -274,6 +279,41 @@ impl Bench {
         effect.act.clone()
     }
 
+    /// The question to this member is open; the next `done` or `failed` answers it.
+    pub fn expect_of(&mut self, member: &str) {
+        let asks = |act: &Act| matches!(act, Act::AskFailsafe { member: asked, .. } if asked.as_str() == member);
+        let Some(effect) = self.open.iter().find(|e| asks(&e.act)) else {
+            panic!("{member} is not asked; open: {:?}; {}", self.names(), self.ha.last_decision())
+        };
+        self.last = Some(effect.id);
+    }
+
+    /// What is open, oldest first.
+    pub fn open_acts(&self) -> impl Iterator<Item = &Act> {
+        self.open.iter().map(|effect| &effect.act)
+    }
+
+    pub fn now(&self) -> Tick {
+        self.now.boot
+    }
+
+    pub fn both(&self) -> Now {
+        self.now
+    }
+
+    /// Time passes and everything is answered kindly.
+    pub fn live(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds / 500 {
+            self.pass(500);
+            self.answer_kindly(|_| false);
+        }
+    }
+
+    /// Answers everything else kindly until the named effect is open.
+    pub fn settle_until(&mut self, wanted: &str) {
+        self.answer_kindly(|act| name(act) == wanted);
+    }
+
     pub fn never(&mut self, unwanted: &[&str], why: &str) {
         for word in unwanted {
             let hit = self.seen.iter().find(|s| s.starts_with(word));
@@ -362,8 +402,17 @@ impl Bench {
 
     /// Answers everything kindly until nothing is open, then forgets what was seen.
     pub fn settle(&mut self) {
+        self.answer_kindly(|_| false);
+        assert!(self.open.is_empty(), "it does not come to rest: {:?}", self.names());
+        self.seen.clear();
+    }
+
+    fn answer_kindly(&mut self, stop: impl Fn(&Act) -> bool) {
         for _ in 0..50 {
             let Some(effect) = self.open.first().cloned() else { break };
+            if self.open.iter().any(|effect| stop(&effect.act)) {
+                break;
+            }
             match &effect.act {
                 Act::Look => {
                     let server = self.look.clone().expect("something was looked at before");
@@ -390,8 +439,6 @@ impl Bench {
                 }
             }
         }
-        assert!(self.open.is_empty(), "it does not come to rest: {:?}", self.names());
-        self.seen.clear();
     }
 
     /// A member key that was written is there in the next reading.

@@ -1,6 +1,7 @@
 //! The rules of one member as a specification: what happened on the left, what it does on the right.
 
 mod bench;
+mod failsafe;
 mod hazards;
 
 use bench::{Bench, control, primary, standby, view};

@@ -1,113 +1,23 @@
-//! Failsafe mode (ha-rules 17): a leader that has lost the store stays primary while every other member of the
-//! failsafe topology promises not to race.
-//!
-//! # What it guarantees
-//!
-//! - A promise is counted from before it was asked for and by the arithmetic of the lease ([`crate::lease::Deadlines`]);
-//!   the member that gives it keeps it for `ttl` from when it heard the question, which is later. So the guard has
-//!   closed the leader's server before the first of the others may race, exactly as with the store's lease.
-//! - The leader counts the oldest of the newest promises: one member that falls silent stops the extension.
-//! - Whoever may lead has been asked. The `failsafe` key is written under the lock only; a member that is not named in
-//!   it may not lead; and the leader asks everybody whom the key names or may name (a write without an answer counts
-//!   as done and as not done).
-//! - A promise binds whatever the store shows and whatever the mode is by then. It ends by time, or when the member
-//!   that it was given to says, asked after it was given, that it is not in failsafe mode.
-//! - An agent that has just begun may have promised and not know it. It takes the lock only after `ttl`, or when every
-//!   other member of the topology has said that it is not in failsafe mode.
-//!
-//! # What it leaves to others
-//!
-//! The deadlines and the lock as one unbroken lease: the keeper ([`crate::lease::keeper`]). The end of the server: the guard.
+//! A leader that has lost the store: it asks for promises, counts them, and takes its lock again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::machine::{Ha, NoteLevel, Purpose, SHORT};
-use super::race::Verdict;
-use super::timer::Timer;
-use super::{Act, Cover, Generation, Lane, Lock, Outcome, Promises, Reply, Yield};
-use crate::view::{Cluster, Condition, Expect, Key, Member, MemberData, Revision, Write};
-use crate::{Lsn, MemberName, SlotName, Tick, Weakness};
-
-/// Names and REST addresses.
-type Topology = BTreeMap<MemberName, String>;
+use super::super::machine::{Ha, NoteLevel, Purpose, SHORT};
+use super::super::timer::Timer;
+use super::super::{Act, Cover, Lane, Lock, Outcome, Promises, Yield};
+use super::{Episode, Topology};
+use crate::view::{Cluster, Condition, Expect, Key, Member, Revision, Write};
+use crate::{MemberName, Tick, Weakness};
 
 /// How long one question may take at most.
 const LONGEST_ASK: Duration = Duration::from_secs(2);
 /// The longest pause before a member that gave no promise is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// The pause before a member is asked again whether it is in failsafe mode.
-const INQUIRE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a write that got no answer may still take effect in the store.
 const LATE_AT_MOST: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Failsafe {
-    // What this member has promised.
-    given: BTreeMap<MemberName, Promise>,
-    /// This agent cannot have forgotten a promise: it found the guard of a leader at work.
-    sure: bool,
-    /// The mode was switched off at this moment, as far as this agent knows.
-    off_since: Option<Tick>,
-    /// Who said that it is not in failsafe mode, by when it was asked.
-    cleared: BTreeMap<MemberName, Tick>,
-    inquired: BTreeMap<MemberName, Tick>,
-
-    // What this member counts on as the leader.
-    known: Option<(Generation, Topology)>,
-    /// Members whose keys are gone, and since when.
-    vanished: BTreeMap<MemberName, Tick>,
-    /// What writes of ours may have put into the key and no view has confirmed.
-    floating: Topology,
-    /// The last write, once the store has answered it.
-    written: Option<Topology>,
-    /// Until then a write without an answer may yet take effect.
-    uncertain_until: Tick,
-    episode: Option<Episode>,
-    promises: Option<Promises>,
-    /// The keeper counts on promises until it is seen to renew without them; the value is the renewal before.
-    winding_down: Option<Tick>,
-}
-
-/// A promise not to race, given to a leader.
-#[derive(Clone, Debug)]
-struct Promise {
-    given_at: Tick,
-    until: Tick,
-    conn_url: String,
-    api_url: String,
-    slots: BTreeMap<SlotName, Lsn>,
-}
-
-/// A time without the store.
-#[derive(Clone, Debug)]
-struct Episode {
-    began: Tick,
-    generation: Generation,
-    /// By member: when the newest question that it said yes to was asked.
-    promised: Topologized,
-    tried: Topologized,
-    /// It says that it leads itself.
-    contradicted_by: Option<MemberName>,
-}
-
-type Topologized = BTreeMap<MemberName, Tick>;
-
-impl Failsafe {
-    /// The mode was switched off: who is outside the topology waits for those who have not heard of it.
-    pub fn switched_off(&mut self, now: Tick) {
-        self.off_since = Some(now);
-    }
-
-    /// The guard of an earlier agent of this member holds a lease: nothing was promised.
-    pub fn found_leading(&mut self) {
-        self.sure = true;
-    }
-}
-
-// ---- the leader
 
 impl Ha {
     /// What the keeper may count on beside the store's lease.
@@ -117,7 +27,7 @@ impl Ha {
 
     /// Asks for promises while the store is silent, and takes the lock again when its key is gone. Runs on every
     /// turn, whatever else is being done.
-    pub(super) fn failsafe_turn(&mut self) {
+    pub(in crate::ha) fn failsafe_turn(&mut self) {
         self.learn_topology();
         let Some(lock) = self.lease.lock.clone() else { return self.end_of_episode(None) };
         if lock.cover != Cover::Promises && self.now.boot < self.silence_begins(&lock) {
@@ -195,7 +105,7 @@ impl Ha {
     }
 
     /// The `failsafe` key: every member with an API, and ourselves (dcs-layout 2.10).
-    pub(super) fn publish_topology(&mut self) {
+    pub(in crate::ha) fn publish_topology(&mut self) {
         let (Some(lock), Some(seen)) = (self.lease.lock.clone(), self.view.clone()) else { return };
         if !self.settings.failsafe_mode || lock.cover == Cover::Promises {
             return;
@@ -239,7 +149,7 @@ impl Ha {
         wanted
     }
 
-    pub(super) fn topology_written(&mut self, outcome: &Outcome) {
+    pub(in crate::ha) fn topology_written(&mut self, outcome: &Outcome) {
         if matches!(outcome, Ok(Yield::Wrote(crate::view::Written::Done { .. }))) {
             self.failsafe.written = self.published.failsafe.as_ref().map(|(topology, _)| topology.clone());
         } else {
@@ -296,7 +206,7 @@ impl Ha {
         })
     }
 
-    pub(super) fn promise_answered(&mut self, member: MemberName, sent: Tick, outcome: Outcome) {
+    pub(in crate::ha) fn promise_answered(&mut self, member: MemberName, sent: Tick, outcome: Outcome) {
         let Some(episode) = self.failsafe.episode.as_mut().filter(|e| sent >= e.began) else { return };
         let why = match outcome {
             Ok(Yield::Answered(answer)) if answer.get("accepted").and_then(Value::as_bool) == Some(true) => {
@@ -325,7 +235,7 @@ impl Ha {
         given.sort_by(|a, b| b.cmp(a));
         let counted = match (given.last(), self.weaken.has(Weakness::FailsafeMajority)) {
             (None, _) => Some(now),
-            (Some(_), true) => given.get((given.len() + 1) / 2 - 1).copied().flatten(),
+            (Some(_), true) => given.get(given.len().div_ceil(2) - 1).copied().flatten(),
             (Some(oldest), false) => *oldest,
         };
         let Some(sent) = counted else { return };
@@ -360,7 +270,7 @@ impl Ha {
     }
 
     /// Who leads instead of us although we hold the lock, by the members' promises at most.
-    pub(super) fn contradicted(&self) -> Option<String> {
+    pub(in crate::ha) fn contradicted(&self) -> Option<String> {
         let by = self.failsafe.episode.as_ref().and_then(|e| e.contradicted_by.as_ref());
         if let Some(member) = by {
             return Some(format!("{member} answers that it leads"));
@@ -371,11 +281,11 @@ impl Ha {
     }
 
     /// The store is silent, and everybody lets us lead on.
-    pub(super) fn leads_on_promises(&self) -> bool {
+    pub(in crate::ha) fn leads_on_promises(&self) -> bool {
         self.failsafe.episode.is_some() && self.failsafe.promises.is_some()
     }
 
-    pub(super) fn without_store_now(&self) -> bool {
+    pub(in crate::ha) fn without_store_now(&self) -> bool {
         self.failsafe.episode.is_some()
     }
 }
@@ -389,171 +299,4 @@ impl Episode {
             (Some(tried), _) => *tried + ASK_AGAIN.min(ttl / 10),
         }
     }
-}
-
-// ---- the others
-
-impl Ha {
-    /// A leader that has lost the store asks for our promise (ha-rules 17.3).
-    pub(super) fn failsafe_ping(
-        &mut self,
-        name: MemberName,
-        conn_url: String,
-        api_url: String,
-        slots: BTreeMap<String, u64>,
-        ttl: Option<Duration>,
-    ) -> Reply {
-        if !self.settings.failsafe_mode {
-            return Reply::new(502, "failsafe mode is off");
-        }
-        if self.may_write() || self.lease.lock.is_some() {
-            return Reply::new(500, "Running as a leader");
-        }
-        if self.server.is_none() {
-            return Reply::new(503, "this member does not know its own server yet");
-        }
-        let racing = self.inflight.values().any(|f| f.purpose == Purpose::Acquire);
-        if racing || self.promoting() {
-            return Reply::new(503, "this member is about to lead");
-        }
-        let now = self.now.boot;
-        let until = now + self.settings.ttl.max(ttl.unwrap_or_default());
-        self.failsafe.given.retain(|_, promise| now < promise.until);
-        let slots = slots.into_iter().map(|(slot, lsn)| (SlotName(slot), Lsn(lsn))).collect();
-        if !self.failsafe.given.contains_key(&name) {
-            self.note(NoteLevel::Warning, format!("{name} has lost the store and leads on in failsafe mode"));
-        }
-        self.failsafe.given.insert(name, Promise { given_at: now, until, conn_url, api_url, slots });
-        Reply::new(200, "Accepted")
-    }
-
-    /// Whether this member takes part in failsafe mode now, or may: as a leader without the store, or by a promise.
-    pub(super) fn failsafe_active(&self) -> bool {
-        let promised = self.failsafe.given.values().any(|promise| self.now.boot < promise.until);
-        promised || (self.settings.failsafe_mode && self.may_lead_without_store())
-    }
-
-    /// An agent that has just begun does not know what the guard of an earlier one counts on.
-    fn may_lead_without_store(&self) -> bool {
-        let failsafe = &self.failsafe;
-        let beside = self.lease.lock.as_ref().is_some_and(|lock| lock.cover != Cover::Lease);
-        let unknown = self.lease.lock.is_none() && (self.server.is_none() || self.may_write());
-        beside || unknown || failsafe.episode.is_some() || failsafe.promises.is_some() || failsafe.winding_down.is_some()
-    }
-
-    /// The leader by a promise of ours that stands, with where its server is.
-    pub(super) fn failsafe_leader(&self) -> Option<MemberData> {
-        let (_, promise) = self.newest_promise()?;
-        let data = [("conn_url", &promise.conn_url), ("api_url", &promise.api_url)];
-        Some(MemberData(data.into_iter().map(|(key, url)| (key.to_owned(), url.as_str().into())).collect()))
-    }
-
-    pub(super) fn failsafe_leader_name(&self) -> Option<&MemberName> {
-        self.newest_promise().map(|(name, _)| name)
-    }
-
-    /// Where the leader said that this slot is.
-    pub(super) fn failsafe_slot_position(&self, slot: &SlotName) -> Option<Lsn> {
-        self.newest_promise().and_then(|(_, promise)| promise.slots.get(slot).copied())
-    }
-
-    fn newest_promise(&self) -> Option<(&MemberName, &Promise)> {
-        let stands = |(name, promise): &(&MemberName, &Promise)| self.stands(name, promise.given_at, promise.until);
-        self.failsafe.given.iter().filter(stands).max_by_key(|(_, promise)| promise.given_at)
-    }
-
-    /// Whether what was promised to `name` still binds.
-    fn stands(&self, name: &MemberName, since: Tick, until: Tick) -> bool {
-        self.now.boot < until && self.failsafe.cleared.get(name).is_none_or(|asked| *asked < since)
-    }
-
-    /// This member may not lead, because the failsafe topology does not name it (ha-rules 3.1, step 8).
-    pub(super) fn outside_topology(&self, cluster: &Cluster) -> Option<String> {
-        let off = self.failsafe.off_since.unwrap_or(self.began_at);
-        let lately = self.now.boot.since(off) < self.settings.ttl;
-        let named = cluster.failsafe.as_ref().filter(|named| !named.is_empty())?;
-        let outside = (self.settings.failsafe_mode || lately) && !named.contains_key(self.me());
-        outside.then(|| "failsafe mode is on and the failsafe topology does not name this member".into())
-    }
-
-    /// Whether failsafe mode keeps this member from taking a free lock (ha-rules 17.4).
-    pub(super) fn failsafe_restrains(&mut self, cluster: &Cluster) -> Option<Verdict> {
-        if let Some(why) = self.outside_topology(cluster) {
-            return Some(Verdict::Not(why));
-        }
-        let doubts = self.doubts(cluster);
-        let until = doubts.values().map(|doubt| doubt.until).max()?;
-        self.timers.set_earlier(Timer::Race, until);
-        let waiting = self.inquire(&doubts);
-        if waiting && self.may_write() {
-            return Some(Verdict::Asking("an answer whether a leader without the store lives"));
-        }
-        let who: Vec<&str> = doubts.keys().map(MemberName::as_str).collect();
-        Some(Verdict::Not(format!("{} may lead without the store in failsafe mode", who.join(" or "))))
-    }
-
-    /// Who may count on us, as far as nobody has cleared it up.
-    fn doubts(&self, cluster: &Cluster) -> BTreeMap<MemberName, Doubt> {
-        let mut doubts = BTreeMap::new();
-        let forgotten = self.began_at + self.settings.ttl;
-        if self.settings.failsafe_mode && !self.failsafe.sure && self.now.boot < forgotten {
-            for (name, url) in cluster.failsafe.iter().flatten().filter(|(name, _)| *name != self.me()) {
-                doubts.insert(name.clone(), Doubt { since: self.began_at, until: forgotten, api_url: url.clone() });
-            }
-        }
-        for (name, promise) in &self.failsafe.given {
-            let doubt = Doubt { since: promise.given_at, until: promise.until, api_url: promise.api_url.clone() };
-            doubts.insert(name.clone(), doubt);
-        }
-        doubts.retain(|name, doubt| self.stands(name, doubt.since, doubt.until));
-        doubts
-    }
-
-    /// Asks whom we may be bound to. `true` while answers are awaited.
-    fn inquire(&mut self, doubts: &BTreeMap<MemberName, Doubt>) -> bool {
-        let (now, limit) = (self.now.boot, Duration::from_secs(1).min(self.settings.ttl / 5));
-        let mut waiting = false;
-        for (member, doubt) in doubts {
-            let lane = Lane::Peer(member.clone());
-            let rests = self.failsafe.inquired.get(member).filter(|at| now.since(**at) < INQUIRE_AGAIN).copied();
-            match rests {
-                _ if self.lanes.contains_key(&lane) => waiting = true,
-                Some(asked) => self.timers.set_earlier(Timer::Race, asked + INQUIRE_AGAIN),
-                None => {
-                    let act = Act::Ask { member: member.clone(), api_url: doubt.api_url.clone() };
-                    let purpose = Purpose::Inquiry { member: member.clone(), sent: now };
-                    waiting |= self.issue(lane, act, limit, purpose).is_some();
-                    self.failsafe.inquired.insert(member.clone(), now);
-                }
-            }
-        }
-        waiting
-    }
-
-    /// The member's own status document, which names it.
-    pub(super) fn inquiry_answered(&mut self, member: MemberName, sent: Tick, outcome: Outcome) {
-        let Ok(Yield::Answered(document)) = outcome else { return };
-        let named = document.get("patroni").and_then(|p| p.get("name")).and_then(Value::as_str);
-        let active = document.get("failsafe_mode_is_active").is_some_and(|v| crate::view::truth(v).unwrap_or(true));
-        if named == Some(member.as_str()) && !active {
-            self.failsafe.cleared.insert(member, sent);
-        }
-    }
-
-    /// Members of the topology that other views do not know, for those who ask around.
-    pub(super) fn topology_peers(&self) -> BTreeMap<MemberName, Member> {
-        let named = self.cluster().filter(|_| self.settings.failsafe_mode).and_then(|c| c.failsafe.clone());
-        let member = |(name, url): (MemberName, String)| {
-            let data = MemberData([("api_url".to_owned(), Value::from(url))].into_iter().collect());
-            (name.clone(), Member { name, data, revision: Revision(String::new()), session: None })
-        };
-        named.unwrap_or_default().into_iter().map(member).collect()
-    }
-}
-
-/// Somebody who may count on this member not to race.
-struct Doubt {
-    since: Tick,
-    until: Tick,
-    api_url: String,
 }
