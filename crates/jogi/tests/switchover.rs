@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Change, Herd, Writers};
+use jogi_testkit::herd::{CHANGE_WITHIN, Change, Herd, Member, Writers};
 use jogi_testkit::wait;
 use serde_json::{Value, json};
 
@@ -23,6 +23,10 @@ fn the_lead_goes_where_it_is_sent_and_no_row_is_lost() {
     let journal = writers.finish();
     herd.wait_healthy();
     herd.assert_nothing_lost(&journal);
+    let logs: String = herd.members().iter().map(Member::log).collect();
+    let promoted_and_reloaded = logs.matches("received SIGHUP, reloading configuration files").count();
+    let complaints = logs.matches("cannot be changed without restarting the server").count();
+    assert!(promoted_and_reloaded > 0 && complaints == 0, "{complaints} complaints in {promoted_and_reloaded} reloads");
 }
 
 fn by_rest_to_a_candidate(herd: &Herd, writers: &Writers) {

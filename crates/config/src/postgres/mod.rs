@@ -22,7 +22,8 @@ pub mod units;
 
 pub use compare::{Comparison, PendingRestart, Setting, Wanted, compare, equivalent};
 pub use conf::{
-    ConfFile, HbaTrust, hba_trust_text, lines_text, render_conf, render_recovery_conf, strip_recovery_parameters,
+    ConfFile, HbaTrust, hba_trust_text, lines_text, recovery_section, render_conf, render_recovery_conf,
+    strip_recovery_parameters,
 };
 pub use conninfo::{Conninfo, pgpass_text};
 pub use controlled::{CONTROLLED, Check, Controlled};

@@ -103,13 +103,17 @@ impl Custody {
         self.covered = Deadlines::default();
     }
 
-    /// Puts a running writable server under `generation`, which the page must show and which must not have
-    /// expired. Used after a bootstrap, after a pause and for a server found running.
+    /// Puts a running server that is writable under `generation`, which the page must show and which must not have
+    /// expired. Used after a bootstrap, after a pause and for a server found running. That it is writable is the
+    /// caller's word: a standby may have been promoted by hand, which nobody told the guard.
     pub fn hold(&mut self, lease: &Lease, generation: u64, now: Tick) -> Result<(), Refusal> {
         current(lease, generation, now)?;
-        if matches!(self.server, Server::Primary { .. }) {
-            self.server = Server::Primary { generation: Some(generation) };
-            self.covered = lease.deadlines;
+        match self.server {
+            Server::None => {}
+            Server::Standby | Server::Primary { .. } => {
+                self.server = Server::Primary { generation: Some(generation) };
+                self.covered = lease.deadlines;
+            }
         }
         Ok(())
     }
@@ -288,6 +292,16 @@ mod tests {
         assert_eq!(custody.hold(&disarmed, 8, Tick(10)), Ok(()));
         assert_eq!(custody.server(), Server::Primary { generation: Some(8) });
         assert_eq!(custody.look(&lease(8, 900, 999), Tick(20)), Verdict::Wait(Tick(900)));
+    }
+
+    #[test]
+    fn a_standby_that_was_promoted_by_hand_is_held_like_any_primary() {
+        let mut custody = custody(Server::Standby);
+        assert_eq!(custody.look(&lease(8, 100, 200), Tick(150)), Verdict::Rest);
+        assert_eq!(custody.hold(&lease(8, 900, 999), 8, Tick(160)), Ok(()));
+        assert_eq!(custody.look(&lease(8, 900, 999), Tick(170)), Verdict::Wait(Tick(900)));
+        assert_eq!(custody.look(&lease(8, 900, 999), Tick(900)), Verdict::FastShutdown);
+        assert_eq!(custody.look(&lease(8, 900, 999), Tick(999)), Verdict::KillAll);
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub fn configure(instance: &Instance, setup: &Setup, running: Option<&Running>) 
     let mut warnings = parameters.warnings.clone();
     let section = recovery::section(instance, setup, &mut warnings)?;
     make_directories(&parameters)?;
-    let mut changed = write_conf(instance, &parameters, &section, false)?;
+    let kept = running.filter(|_| setup.mode == Mode::Primary).map(|running| recovery::kept(instance, running));
+    let mut changed = write_conf(instance, &parameters, kept.as_ref().unwrap_or(&section), false)?;
     changed |= write_lines(instance, "pg_hba.conf", "hba_file", instance.effective.pg_hba.as_deref(), &parameters)?;
     changed |=
         write_lines(instance, "pg_ident.conf", "ident_file", instance.effective.pg_ident.as_deref(), &parameters)?;

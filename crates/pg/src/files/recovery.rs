@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use jogi_config::postgres::{
-    Conninfo, is_recovery_parameter, recovery_file_parameters, render_recovery_conf, strip_recovery_parameters,
+    Conninfo, is_recovery_parameter, recovery_file_parameters, recovery_section, render_recovery_conf,
+    strip_recovery_parameters,
 };
 use jogi_core::ha::{Mode, Setup, Upstream};
 use serde_json::{Map, Value};
@@ -52,6 +53,14 @@ pub fn section(instance: &Instance, setup: &Setup, warnings: &mut Vec<String>) -
     let (lines, more) = recovery_file_parameters(version, &settings, primary.as_ref(), instance.known());
     warnings.extend(more);
     Ok(lines)
+}
+
+/// What of the recovery section stays in the files of a server that runs as primary and was started as a standby: PostgreSQL
+/// takes a parameter that only a start can change and that vanishes from the files for an error in them, and says so
+/// at every reload. Without a signal file they do nothing, and the next start writes the files anew.
+pub fn kept(instance: &Instance, running: &Running) -> Section {
+    let conf = std::fs::read_to_string(instance.conf_file()).unwrap_or_default();
+    recovery_section(&conf).into_iter().filter(|(name, _)| is_postmaster(running, name)).collect()
 }
 
 fn standby_cluster_settings(instance: &Instance, upstream: Option<&Upstream>, settings: &mut Map<String, Value>) {
