@@ -56,6 +56,8 @@ pub struct Ha {
     /// The server ran as primary under our lock when it was last seen; it died under our eyes.
     pub(super) died_as_primary: bool,
     pub(super) unlocked_since: Option<Tick>,
+    /// Primaries that may not have heard of the end of a pause.
+    pub(super) unheard: super::resume::Unheard,
     /// Since when our server may be writable without a lease.
     pub(super) unleased_since: Option<Tick>,
     /// Nobody may be raced before this (a failed pre_promote).
@@ -296,6 +298,7 @@ impl Ha {
             phase: Phase::AsSeen,
             died_as_primary: false,
             unlocked_since: None,
+            unheard: super::resume::Unheard::default(),
             unleased_since: None,
             no_race_until: Tick::ZERO,
             handed_over_at: None,
@@ -510,6 +513,7 @@ impl Ha {
         {
             self.adopt_dynamic(&config.value, config.revision.clone());
         }
+        self.note_who_has_heard(&cluster);
         if let Some(leader) = &cluster.leader {
             if leader.name != self.local.name {
                 self.handed_over_at = None;

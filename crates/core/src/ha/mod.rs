@@ -27,6 +27,7 @@ mod peers;
 mod race;
 mod replica;
 mod requests;
+mod resume;
 mod rewind;
 pub mod schedule;
 pub mod server;

@@ -172,7 +172,10 @@ impl Ha {
         if self.is_no_successor(&cluster, false) {
             return Verdict::Not("synchronous mode is on and this member is not a legal successor".into());
         }
-        self.am_i_healthiest(&cluster)
+        match self.waits_for_the_paused() {
+            Some(because) => Verdict::Not(because),
+            None => self.am_i_healthiest(&cluster),
+        }
     }
 
     /// Successors are named in the `sync` key; with quorum commit the votes decide, except for a `switchover`.
