@@ -26,7 +26,7 @@ pub enum Request {
     CloseSession { session: Session },
     Acquire { session: Session, name: MemberName, expect: Expect },
     Reattach { session: Session, name: MemberName, created: Revision },
-    Release { created: Revision, status: Option<String> },
+    Release { name: MemberName, created: Revision, status: Option<String> },
     Write(Write),
 }
 
@@ -155,9 +155,7 @@ impl Store {
         self.leases.remove(&id);
         let paths: Vec<String> =
             self.keys.iter().filter(|(_, e)| e.lease == Some(id)).map(|(p, _)| p.clone()).collect();
-        for path in &paths {
-            self.change(path, None, None);
-        }
+        self.remove(&paths);
         !paths.is_empty()
     }
 
@@ -195,7 +193,7 @@ impl Store {
             }
             Request::Acquire { session, name, expect } => self.acquire(&session, &name, &expect),
             Request::Reattach { session, name, created } => self.reattach(&session, &name, &created),
-            Request::Release { created, status } => self.release(&created, status),
+            Request::Release { name, created, status } => self.release(&name, &created, status),
             Request::Write(write) => self.write(write),
         }
     }
@@ -224,7 +222,6 @@ impl Store {
     }
 
     fn acquire(&mut self, session: &Session, name: &MemberName, expect: &Expect) -> Answer {
-        let Some(lease) = self.lease(session) else { return Answer::SessionGone };
         let conditions = [
             (Key::Leader, &expect.leader),
             (Key::Sync, &expect.sync),
@@ -232,45 +229,55 @@ impl Store {
             (Key::Initialize, &expect.initialize),
         ];
         if !conditions.iter().all(|(key, condition)| self.holds(key, condition)) {
-            return Answer::Conflict;
+            return self.already(session, name);
         }
+        let Some(lease) = self.lease(session) else { return Answer::SessionGone };
         let revision = self.change(&Key::Leader.path(), Some(name.0.clone()), Some(lease));
         let created = self.keys.get(&Key::Leader.path()).map_or(revision, |e| e.created);
         Answer::Acquired { created: text(created), revision: text(revision) }
     }
 
     fn reattach(&mut self, session: &Session, name: &MemberName, created: &Revision) -> Answer {
-        let Some(lease) = self.lease(session) else { return Answer::SessionGone };
-        if !self.is_incarnation(created) {
-            return Answer::Conflict;
+        if !self.is_incarnation(created) || self.leader() != Some(name.as_str()) {
+            return self.already(session, name);
         }
+        let Some(lease) = self.lease(session) else { return Answer::SessionGone };
         let revision = self.change(&Key::Leader.path(), Some(name.0.clone()), Some(lease));
         Answer::Acquired { created: created.clone(), revision: text(revision) }
     }
 
-    fn release(&mut self, created: &Revision, status: Option<String>) -> Answer {
-        if !self.is_incarnation(created) {
+    /// A try that comes second: a key that is the asker's on the asker's lease is the lock, by whichever try it came
+    /// there.
+    fn already(&self, session: &Session, name: &MemberName) -> Answer {
+        match self.keys.get(&Key::Leader.path()) {
+            Some(entry) if entry.value == name.0 && entry.lease.map(self::session).as_ref() == Some(session) => {
+                Answer::Acquired { created: text(entry.created), revision: text(entry.modified) }
+            }
+            Some(_) | None => Answer::Conflict,
+        }
+    }
+
+    fn release(&mut self, name: &MemberName, created: &Revision, status: Option<String>) -> Answer {
+        if !self.is_incarnation(created) || self.leader() != Some(name.as_str()) {
             return Answer::Released(false);
         }
-        self.change(&Key::Leader.path(), None, None);
+        let revision = self.change(&Key::Leader.path(), None, None);
         if status.is_some() {
-            self.change(&Key::Status.path(), status, None);
+            self.change_at(revision, &Key::Status.path(), status, None);
         }
         Answer::Released(true)
     }
 
     fn write(&mut self, write: Write) -> Answer {
-        let lease = match &write.session {
-            None => None,
-            Some(session) => match self.lease(session) {
-                None => return Answer::Wrote(Written::SessionGone),
-                lease => lease,
-            },
-        };
         let leads = write.only_while_leader.as_ref().is_none_or(|created| self.is_incarnation(created));
         if !leads || !self.holds(&write.key, &write.condition) {
             return Answer::Wrote(Written::Conflict);
         }
+        // Conditions first, as etcd does: only what would be written is looked at for its lease.
+        let lease = write.session.as_ref().map(|session| self.lease(session));
+        let Some(lease) = lease.map_or(Some(None), |found| found.map(Some)) else {
+            return Answer::Wrote(Written::SessionGone);
+        };
         let revision = self.change(&write.key.path(), write.value, lease);
         Answer::Wrote(Written::Done { revision: text(revision) })
     }
@@ -295,14 +302,25 @@ impl Store {
 
     /// Every key is gone; leases stay.
     pub fn wipe(&mut self) {
-        for path in self.keys.keys().cloned().collect::<Vec<_>>() {
-            self.change(&path, None, None);
+        self.remove(&self.keys.keys().cloned().collect::<Vec<_>>());
+    }
+
+    /// Removes keys in one transaction: all of them or none have a new revision.
+    fn remove(&mut self, paths: &[String]) {
+        self.revision += u64::from(!paths.is_empty());
+        for path in paths {
+            self.change_at(self.revision, path, None, None);
         }
     }
 
+    /// One change in a transaction of its own. To delete what is not there is none.
     fn change(&mut self, path: &str, value: Option<String>, lease: Option<u64>) -> u64 {
-        self.revision += 1;
-        let revision = self.revision;
+        self.revision += u64::from(value.is_some() || self.keys.contains_key(path));
+        self.change_at(self.revision, path, value, lease);
+        self.revision
+    }
+
+    fn change_at(&mut self, revision: u64, path: &str, value: Option<String>, lease: Option<u64>) {
         match value {
             None => {
                 self.keys.remove(path);
@@ -313,21 +331,25 @@ impl Store {
             }
         }
         self.renew_view(path);
-        revision
     }
 
     /// Reads the one key that has changed into the view: reading them all at every change would be most of the
     /// simulator's work.
     fn renew_view(&mut self, path: &str) {
         let Some(key) = Key::parse(path) else { return };
-        let entry = self.keys.get(path).map(|e| KeyValue {
-            path: path.to_owned(),
-            value: e.value.clone(),
-            revision: text(e.modified),
-            created: text(e.created),
-            session: e.lease.map(session),
-        });
-        let one = Cluster::from_keys(entry);
+        let paths = match key {
+            // Which of the two counts depends on the other.
+            Key::Status | Key::LegacyOptime => vec![Key::Status.path(), Key::LegacyOptime.path()],
+            Key::Initialize
+            | Key::Config
+            | Key::Leader
+            | Key::Member(_)
+            | Key::Failover
+            | Key::Sync
+            | Key::History
+            | Key::Failsafe => vec![path.to_owned()],
+        };
+        let one = Cluster::from_keys(paths.into_iter().filter_map(|path| self.key_value(path)));
         let view = Arc::make_mut(&mut self.view);
         match key {
             Key::Initialize => view.initialize = one.initialize,
@@ -343,6 +365,19 @@ impl Store {
                 view.members.extend(one.members);
             }
         }
+    }
+}
+
+impl Store {
+    fn key_value(&self, path: String) -> Option<KeyValue> {
+        let entry = self.keys.get(&path)?;
+        Some(KeyValue {
+            value: entry.value.clone(),
+            revision: text(entry.modified),
+            created: text(entry.created),
+            session: entry.lease.map(session),
+            path,
+        })
     }
 }
 
@@ -405,7 +440,11 @@ mod tests {
         let mut bench = Bench::new();
         let session = bench.open(30);
         let Answer::Acquired { created, .. } = bench.acquire(&session, "a") else { panic!("free") };
-        let release = |created: &Revision| Request::Release { created: created.clone(), status: Some("9".into()) };
+        let release = |created: &Revision| Request::Release {
+            name: "a".into(),
+            created: created.clone(),
+            status: Some("9".into()),
+        };
         assert_eq!(bench.ask(release(&created)), Answer::Released(true));
         assert_eq!(bench.store.value(&Key::Status), Some("9"));
         let Answer::Acquired { created: second, .. } = bench.acquire(&session, "a") else { panic!("free") };

@@ -547,7 +547,7 @@ fn to_store(ask: keeper::Ask, name: MemberName) -> store::Request {
         keeper::Ask::Beat { session, read_leader } => store::Request::Beat { session, read_leader },
         keeper::Ask::Reattach { session, created } => store::Request::Reattach { session, name, created },
         keeper::Ask::Acquire { session, expect } => store::Request::Acquire { session, name, expect },
-        keeper::Ask::Release { created, status } => store::Request::Release { created, status },
+        keeper::Ask::Release { created, status } => store::Request::Release { name, created, status },
     }
 }
 
