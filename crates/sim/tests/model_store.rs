@@ -321,10 +321,16 @@ impl<'a> Pair<'a> {
         if write.value.is_some() && matches!(key, Key::Member(_)) {
             write = write.on_session(&known.model);
         }
-        if self.rng.one_in(5)
-            && let Some((created, _)) = self.incarnations.iter().rev().find(|(_, whose)| *whose == client)
-        {
-            write = write.while_leader(created);
+        let last =
+            self.incarnations.iter().rev().find(|(_, whose)| *whose == client).map(|(created, _)| created.clone());
+        // The model is not told who writes: of an incarnation that another's name has been written over, it cannot know.
+        let overwritten = |created: &Revision| {
+            let view = self.model.view();
+            view.leader.as_ref().is_some_and(|l| l.created == *created && l.name.as_str() != NAMES[client])
+        };
+        let last = last.filter(|created| !overwritten(created));
+        if let Some(created) = last.filter(|_| self.rng.one_in(5)) {
+            write = write.while_leader(&created);
         }
         write
     }
