@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member, START_WITHIN};
-use jogi_testkit::wait;
+use jogi_testkit::{process, wait};
 use serde_json::json;
 
 /// Starts the agent, waits for its end, checks that it failed, and returns what it said.
@@ -213,6 +213,53 @@ fn mend_and_join(herd: &Herd, replica: &Member) {
     herd.wait_healthy();
 }
 
+/// The old primary has WAL of its own and cannot be rewound: its data stay as they are until the password is right.
+#[test]
+fn a_wrong_rewind_password_is_said_and_costs_no_data() {
+    let Some(spec) = common::spec() else { return };
+    let wrong = json!({"postgresql": {"authentication": {"rewind": {"password": "no-such-password"}}}});
+    let herd = spec.members(2).member_config("n1", wrong).start();
+    let old = herd.member("n1");
+    old.sql("CREATE TABLE branch (x text)");
+    herd.wait_replayed(old);
+    for sender in old.walsenders() {
+        process::freeze(sender);
+    }
+    old.sql("INSERT INTO branch VALUES ('seen by nobody')");
+    let (identity, mark) = (old.data_directory_identity(), old.log_mark());
+    old.crash();
+    let new = herd.wait_new_leader("n1");
+    new.sql("INSERT INTO branch VALUES ('kept')");
+    old.power_on();
+    old.start_agent();
+    let failed = || old.log_since(mark).matches("password authentication failed for user \"rewinder\"").count();
+    wait::until("it is said, and tried again", CHANGE_WITHIN, || failed() >= 2);
+    assert!(!old.is_replica() && new.is_primary());
+    assert!(!old.log().contains("no-such-password"), "a password is never shown, a wrong one neither");
+    assert_eq!(old.data_directory_identity(), identity, "nothing was removed");
+    old.kill_agent_tree();
+    old.change_config(json!({
+        "postgresql": {"authentication": {"rewind": {"password": jogi_testkit::herd::PASSWORD}}},
+    }));
+    old.start_agent();
+    herd.wait_healthy();
+    assert_eq!(old.data_directory_identity(), identity, "rewound in place");
+    assert_eq!(old.sql_text("SELECT string_agg(x, ',') FROM branch"), "kept");
+}
+
+/// What Patroni's daemon starts with, ours starts with: a warning says what is odd.
+#[test]
+fn a_short_ttl_and_a_loopback_address_are_warnings() {
+    let Some(spec) = common::spec_on_loopback() else { return };
+    let promised = spec.promises("odd settings are named");
+    let herd = spec.members(1).start();
+    if promised {
+        let said = herd.member("n1").log();
+        says(&said, &["WARNING", "bootstrap.dcs.ttl is 5", "members that run Patroni will use 20"]);
+        says(&said, &["restapi.connect_address is 127.0.0.1", "postgresql.connect_address is 127.0.0.1"]);
+    }
+}
+
 #[test]
 fn a_store_that_is_down_at_the_start_is_waited_for() {
     let Some(spec) = common::spec() else { return };
@@ -225,7 +272,15 @@ fn a_store_that_is_down_at_the_start_is_waited_for() {
         let address = herd.store().front().to_string();
         wait::until("the wait is said", CHANGE_WITHIN, || member.log().contains(&address));
     }
-    wait::stays("the agent waits", std::time::Duration::from_secs(3), || member.agent_runs());
+    // Once, then at intervals that grow: in this time an agent that repeats itself with each try says it tens of times.
+    let within = std::time::Duration::from_secs(10);
+    wait::stays("the agent waits", within, || member.agent_runs());
+    if promised {
+        let address = herd.store().front().to_string();
+        let log = member.log();
+        let said: Vec<&str> = log.lines().filter(|l| l.contains(&address)).collect();
+        assert!((1..=4).contains(&said.len()), "said {} times in {within:?}:\n{log}", said.len());
+    }
     assert!(!member.data_dir().join("PG_VERSION").exists(), "nothing is made on one's own");
     herd.store().start();
     wait::until("it leads", START_WITHIN, || member.is_primary());

@@ -1,5 +1,6 @@
 //! Test support: real PostgreSQL, etcd, hosts in network namespaces, temporary directories.
 
+pub mod disk;
 pub mod etcd;
 pub mod freezer;
 pub mod herd;

@@ -107,6 +107,9 @@ impl Program {
     }
 }
 
+/// What the C library calls ENOSPC. Programs are run with its messages untranslated.
+const DISK_IS_FULL: &str = "No space left on device";
+
 /// How a program ended, and the last part of what it printed.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -145,6 +148,9 @@ fn printed(output: &str) -> String {
     let mut text = String::new();
     if !output.trim().is_empty() {
         let _ = write!(text, "; it printed: {}", output.trim());
+    }
+    if output.contains(DISK_IS_FULL) {
+        text.push_str("\n(a disk is full: make room on it)");
     }
     text
 }
@@ -312,6 +318,9 @@ mod tests {
         let error = succeed(&shell("echo no room; exit 1"), Duration::from_secs(30), &mut Cancel::never()).await;
         let text = error.expect_err("it failed").to_string();
         assert_eq!(text, "sh ended with exit status: 1; it printed: no room");
+        let full = shell("echo 'could not write: No space left on device'; exit 1");
+        let error = succeed(&full, Duration::from_secs(30), &mut Cancel::never()).await.expect_err("it failed");
+        assert!(error.to_string().ends_with("(a disk is full: make room on it)"), "{error}");
     }
 
     #[tokio::test]
