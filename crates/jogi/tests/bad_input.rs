@@ -92,12 +92,32 @@ fn a_port_in_use_or_a_forbidden_directory_ends_the_start() {
     }
     let other = herd.member("n2");
     let forbidden = herd.workdir().join("forbidden");
-    fs::create_dir(&forbidden).expect("a directory of root's");
-    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o755)).expect("nobody else may write");
+    fs::create_dir(&forbidden).expect("a directory");
+    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o555)).expect("nobody but root may write");
     other.change_config(json!({"postgresql": {"data_dir": forbidden.join("data")}}));
     let said = fails_to_start(other);
     says(&said, &["forbidden", "ermission"]);
     assert_eq!(fs::read_dir(&forbidden).expect("readable").count(), 0);
+}
+
+/// Somebody else has PostgreSQL's port: it is named, the data stay, and the server starts when the port is free.
+#[test]
+fn a_port_of_postgresql_in_use_is_named_and_costs_no_data() {
+    let Some(spec) = common::spec() else { return };
+    let herd = spec.members(1).start();
+    let member = herd.member("n1");
+    let identity = member.data_directory_identity();
+    member.kill_agent_tree();
+    wait::until("PostgreSQL has ended too", CHANGE_WITHIN, || member.server_processes().is_empty());
+    let listener = member.run(|| TcpListener::bind("0.0.0.0:5432")).expect("the port is free now");
+    let mark = member.log_mark();
+    member.start_agent();
+    member.wait_log(mark, "could not bind IPv4 address \"0.0.0.0\": Address already in use", CHANGE_WITHIN);
+    member.wait_log(mark, "5432", CHANGE_WITHIN);
+    assert!(member.agent_runs(), "who has the port may soon be gone: it is tried again");
+    drop(listener);
+    wait::until("it leads again", START_WITHIN, || member.is_primary());
+    assert_eq!(member.data_directory_identity(), identity);
 }
 
 #[test]
@@ -217,8 +237,7 @@ fn mend_and_join(herd: &Herd, replica: &Member) {
 #[test]
 fn a_wrong_rewind_password_is_said_and_costs_no_data() {
     let Some(spec) = common::spec() else { return };
-    let wrong = json!({"postgresql": {"authentication": {"rewind": {"password": "no-such-password"}}}});
-    let herd = spec.members(2).member_config("n1", wrong).start();
+    let herd = spec.members(2).start();
     let old = herd.member("n1");
     old.sql("CREATE TABLE branch (x text)");
     herd.wait_replayed(old);
@@ -231,9 +250,9 @@ fn a_wrong_rewind_password_is_said_and_costs_no_data() {
     let new = herd.wait_new_leader("n1");
     new.sql("INSERT INTO branch VALUES ('kept')");
     old.power_on();
+    old.change_config(json!({"postgresql": {"authentication": {"rewind": {"password": "no-such-password"}}}}));
     old.start_agent();
-    let failed = || old.log_since(mark).matches("password authentication failed for user \"rewinder\"").count();
-    wait::until("it is said, and tried again", CHANGE_WITHIN, || failed() >= 2);
+    old.wait_log(mark, "password authentication failed for user \"rewinder\"", CHANGE_WITHIN);
     assert!(!old.is_replica() && new.is_primary());
     assert!(!old.log().contains("no-such-password"), "a password is never shown, a wrong one neither");
     assert_eq!(old.data_directory_identity(), identity, "nothing was removed");
