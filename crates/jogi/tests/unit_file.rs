@@ -129,7 +129,8 @@ fn with_systemds_default_the_death_of_an_agent_would_be_the_death_of_its_postgre
     leader.wait_log(mark, "received smart shutdown request", CHANGE_WITHIN);
     kept.wait_end(CHANGE_WITHIN);
     leader.start_agent();
-    wait::until("the new agent has started another server and leads", START_WITHIN, || leader.is_primary());
+    let leads = || leader.is_primary() && leader.is_writable();
+    wait::until("the new agent has started another server and leads", START_WITHIN, leads);
     assert_ne!(leader.postmaster_pid(), postmaster);
 }
 
