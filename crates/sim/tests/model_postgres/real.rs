@@ -257,13 +257,13 @@ impl<'a> Servers<'a> {
     }
 
     /// Answers how many bytes of WAL that was.
-    pub fn write(&mut self, server: usize, rows: u64) -> u64 {
+    pub fn write(&mut self, server: usize, rows: u64, standbys: &[usize]) -> u64 {
         let before = self.servers[server].look().map_or(0, |(_, position)| position);
         self.servers[server]
             .run(&format!("insert into t select n, repeat('x', 1000) from generate_series(1, {rows}) n"));
         let after = self.servers[server].look().map_or(0, |(_, position)| position);
-        for standby in &mut self.servers {
-            standby.dirty = true;
+        for standby in standbys {
+            self.servers[*standby].dirty = true;
         }
         after - before
     }

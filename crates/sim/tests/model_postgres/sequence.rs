@@ -177,7 +177,9 @@ impl Pair<'_> {
             }
             Step::Write { server, rows } => {
                 counts.writes += 1;
-                let bytes = real.write(server, rows);
+                let streams = |(standby, seen): (usize, Seen)| (seen.streams_from == Some(server)).then_some(standby);
+                let standbys: Vec<usize> = model.seen().into_iter().enumerate().filter_map(streams).collect();
+                let bytes = real.write(server, rows, &standbys);
                 model.write(server, bytes);
             }
         }
@@ -238,7 +240,7 @@ impl Pair<'_> {
             20..28 => Step::StopImmediate(server),
             28..45 => Step::Crash(server),
             45..55 => Step::Checkpoint(server),
-            _ => Step::Write { server, rows: self.rng.range(150, 600) },
+            _ => Step::Write { server, rows: self.rng.range(400, 1200) },
         }
     }
 
@@ -259,7 +261,9 @@ fn difference(model: &Model, expected: &[Seen], real: &[(Seen, u64)]) -> Option<
     for one in 0..real.len() {
         for other in one + 1..real.len() {
             let (is, wanted) = (real[one].1.cmp(&real[other].1), model.order(one, other));
-            if wanted.is_some_and(|wanted| wanted != is) {
+            let down = [one, other].iter().any(|server| real[*server].0.role == Role::Down);
+            let noted_later = down && real[one].1.abs_diff(real[other].1) <= NOTE;
+            if wanted.is_some_and(|wanted| wanted != is) && !noted_later {
                 let positions = (real[one].1, real[other].1);
                 let _ = writeln!(text, "positions of {one} and {other}: model {wanted:?}, real {is:?} {positions:x?}");
             }
@@ -267,6 +271,9 @@ fn difference(model: &Model, expected: &[Seen], real: &[(Seen, u64)]) -> Option<
     }
     (!text.is_empty()).then_some(text)
 }
+
+/// What a running primary writes by itself every quarter of a minute: a server that is down does not get that.
+const NOTE: u64 = 256;
 
 /// The order of two positions, unless they are too near to be told apart: records that both worlds write have not
 /// the same size to the byte.
