@@ -126,11 +126,11 @@ pub enum Act {
     Fence { kill: bool },
     /// Promote the standby through the guard. Done means: recovery has ended, the server is writable.
     Promote { generation: Generation },
-    /// Make sure that a promotion opens no timeline up to `up_to`: another member has opened them, and WAL of two
-    /// branches with one number must never meet (fault-scenarios F6). For each number above our own timeline
-    /// that has no history file in `pg_wal`, one is made that holds a comment alone: PostgreSQL then takes the
-    /// next number, and does not take the file for a child of its own timeline (findNewestTimeLine and
-    /// rescanLatestTimeLine in xlog.c and xlogrecovery.c).
+    /// Make sure that a promotion opens no timeline up to `up_to`, and that a standby may ask for the history of each:
+    /// other members have opened them, and WAL of two branches with one number must never meet (fault-scenarios F6).
+    /// For each number above `above` that has no history file in `pg_wal`, one is made that holds a comment alone:
+    /// PostgreSQL then takes the next number, and does not take the file for a child of its own timeline
+    /// (findNewestTimeLine and rescanLatestTimeLine in xlog.c and xlogrecovery.c).
     ReserveTimelines { above: Timeline, up_to: Timeline },
     /// Tell the guard whether this server has to be fenced when the lease runs out.
     Arm { armed: Option<Generation> },

@@ -452,7 +452,9 @@ impl Ha {
         }
         let Some(mine) = me.1 else { return Ok(Vec::new()) };
         let known = self.known_timeline().unwrap_or(mine).max(mine);
-        let reserve = (mine < known).then_some(Step::Reserve { above: mine, up_to: known });
+        // Below our own, too: a copy has the history file of its own timeline alone, and a standby that comes from an
+        // older one asks for each in between before it streams.
+        let reserve = (known > Timeline(1)).then_some(Step::Reserve { above: Timeline(1), up_to: known });
         Ok(reserve.into_iter().chain([Step::Announce(Timeline(known.0 + 1))]).collect())
     }
 
