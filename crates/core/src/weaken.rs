@@ -37,9 +37,24 @@ pub enum Weakness {
     IgnoreSync,
     /// A leader without the store leads on when most members let it, not all (failsafe mode).
     FailsafeMajority,
+    /// The server is closed when the lease ends, not before.
+    FenceAtTtl,
+    /// The lease is counted from the answer to a renewal, not from its sending.
+    LeaseFromAnswer,
+    /// A renewal counts although the leader key was read and is not ours.
+    BeatWithoutKey,
+    /// In a race the position decides, whatever the timeline (F5).
+    LsnBeforeLineage,
+    /// Nobody lags too much to lead.
+    IgnoreLag,
+    /// A new leader opens whatever timeline comes next, and tells nobody before (F6).
+    OpenUnannounced,
+    /// On a switchover the lock is released, and the winner chosen, before the shutdown checkpoint (F2).
+    ReleaseBeforeStop,
 }
 
-const ALL: [(Weakness, &str); 14] = [
+/// All of them, with their names.
+pub const ALL: [(Weakness, &str); 21] = [
     (Weakness::InitdbAgain, "initdb-again"),
     (Weakness::IgnoreHung, "ignore-hung"),
     (Weakness::ActAfterStall, "act-after-stall"),
@@ -54,6 +69,13 @@ const ALL: [(Weakness, &str); 14] = [
     (Weakness::SyncBeforeNames, "sync-before-names"),
     (Weakness::IgnoreSync, "ignore-sync"),
     (Weakness::FailsafeMajority, "failsafe-majority"),
+    (Weakness::FenceAtTtl, "fence-at-ttl"),
+    (Weakness::LeaseFromAnswer, "lease-from-answer"),
+    (Weakness::BeatWithoutKey, "beat-without-key"),
+    (Weakness::LsnBeforeLineage, "lsn-before-lineage"),
+    (Weakness::IgnoreLag, "ignore-lag"),
+    (Weakness::OpenUnannounced, "open-unannounced"),
+    (Weakness::ReleaseBeforeStop, "release-before-stop"),
 ];
 
 /// The environment variable that the edge reads in debug builds.

@@ -16,7 +16,8 @@ fn main() {
     }
     let (Some(from), Some(to)) = (number(0), number(1)) else { return println!("campaign FROM TO [WEAKNESS]") };
     let began = Instant::now();
-    let campaign = Campaign { keep_going: true, weakness, ..Campaign::new(from, to.saturating_sub(from)) };
+    let keep_going = weakness.is_none();
+    let campaign = Campaign { keep_going, weakness, ..Campaign::new(from, to.saturating_sub(from)) };
     let (report, findings) = campaign.run(|_| {});
     findings.iter().for_each(|finding| println!("seed {}: {}", finding.seed, finding.text));
     let took = began.elapsed().as_secs_f64();

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use jogi_core::Tick;
 use jogi_core::ha::EffectId;
-use jogi_core::view::Cluster;
+use jogi_core::view::{Cluster, Leader};
 
 use crate::agent::ToAgent;
 use crate::net::{HostId, Node};
 use crate::store::{Answer, Health, Request};
 use crate::trace::Topic;
+use crate::weakness::Weakness;
 use crate::world::{Happening, World};
 
 /// One request on its way.
@@ -60,12 +61,27 @@ impl World {
         let answer = store.serve(call.request.clone(), *now, rng);
         self.schedule_expiry();
         let StoreCall { host, incarnation, for_, sent, request } = call;
+        let answer = answer.map(|answer| self.as_weakened(host, &request, answer));
         self.say(Topic::Store, host, || format!("store: {request:?} -> {answer:?}"));
         let Some(answer) = answer else { return };
         if let Some(delay) = self.net.send(Node::Store, Node::Host(host), &mut self.rng) {
             let what = ToAgent::StoreAnswered { for_, sent, answer: Box::new(answer) };
             self.schedule(delay, Happening::Agent { host, incarnation, what });
         }
+    }
+
+    /// An error that counts as a renewal, where nothing protects from that.
+    fn as_weakened(&self, host: HostId, request: &Request, answer: Answer) -> Answer {
+        let counts = self.weakness == Some(Weakness::Known(jogi_core::Weakness::CountErrors));
+        let (Request::Beat { session, .. }, Answer::Error(_), true) = (request, &answer, counts) else { return answer };
+        let Some(page) = &self.hosts[host].guard.page else { return answer };
+        let leader = Leader {
+            name: self.hosts[host].name.clone(),
+            session: Some(session.clone()),
+            created: page.created.clone(),
+            revision: page.created.clone(),
+        };
+        Answer::Extended { leader: Some(leader) }
     }
 
     pub fn schedule_expiry(&mut self) {

@@ -102,6 +102,9 @@ impl World {
     }
 
     fn guard_kills(&mut self, host: HostId, tick: Tick) {
+        if self.weakness == Some(Weakness::GuardNeverKills) {
+            return;
+        }
         if !self.hosts[host].guard.killing {
             self.hosts[host].guard.killing = true;
             self.hosts[host].guard.killed_at_hard += 1;

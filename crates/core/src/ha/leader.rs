@@ -160,6 +160,9 @@ impl Ha {
             Step::Release,
             Step::Callback(super::Action::OnStop),
         ]);
+        if self.weaken.has(crate::Weakness::ReleaseBeforeStop) {
+            steps.insert(0, Step::Release);
+        }
         self.divergence.suspect();
         self.followed = None;
         self.begin_op(Op::new(Kind::HandOver, because.clone(), steps));

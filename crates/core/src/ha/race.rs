@@ -228,7 +228,7 @@ impl Ha {
         let answers = self.race_answers(&names);
         let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
         let lag = cluster.status.optime.ahead_of(me.position);
-        if lag > self.settings.maximum_lag_on_failover {
+        if !self.weaken.has(Weakness::IgnoreLag) && lag > self.settings.maximum_lag_on_failover {
             return Verdict::Not(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
         }
         if self.settings.check_timeline {
@@ -243,6 +243,7 @@ impl Ha {
             }
         }
         match self.compare_with(me, answers, cluster) {
+            verdict if self.weaken.has(Weakness::LsnBeforeLineage) => verdict,
             Verdict::Take(because) => self.on_latest_timeline(me, because),
             other @ (Verdict::Not(_) | Verdict::Asking(_)) => other,
         }
@@ -283,7 +284,10 @@ impl Ha {
     }
 
     fn compare_with(&mut self, me: Standing, answers: Option<Answers>, cluster: &Cluster) -> Verdict {
-        let Some(answers) = answers else { return Verdict::Asking("the answers of the other members") };
+        let Some(mut answers) = answers else { return Verdict::Asking("the answers of the other members") };
+        if self.weaken.has(Weakness::LsnBeforeLineage) {
+            answers.values_mut().flatten().for_each(|peer| peer.timeline = None);
+        }
         let former = self.old_view.as_ref().and_then(|v| v.leader.as_ref()).map(|l| l.name.clone());
         let former = self.sync_active(cluster).map_or(former, |sync| sync.leader.clone());
         healthiest(me, &answers, former.as_ref(), self.electorate(cluster))
@@ -446,11 +450,11 @@ impl Ha {
         let manual = cluster.request().is_some_and(|r| r.scheduled_at.is_none());
         if !manual {
             let lag = cluster.status.optime.ahead_of(me.0);
-            if lag > self.settings.maximum_lag_on_failover {
+            if !self.weaken.has(Weakness::IgnoreLag) && lag > self.settings.maximum_lag_on_failover {
                 return Err(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
             }
         }
-        let Some(mine) = me.1 else { return Ok(Vec::new()) };
+        let Some(mine) = me.1.filter(|_| !self.weaken.has(Weakness::OpenUnannounced)) else { return Ok(Vec::new()) };
         let known = self.known_timeline().unwrap_or(mine).max(mine);
         // Below our own, too: a copy has the history file of its own timeline alone, and a standby that comes from an
         // older one asks for each in between before it streams.

@@ -5,6 +5,7 @@ use jogi_core::ha::{
     Act, Aside, Effect, EffectId, Event, Failure, Generation, Intent, LaunchAs, Lineage, Mode, Outcome, Setup,
     SlotPlan, Upstream, Yield,
 };
+use jogi_core::view::Written;
 use jogi_core::{Lsn, Tick, Timeline};
 
 use super::Requester;
@@ -41,6 +42,7 @@ impl World {
             Act::Compare { upstream } => self.compare(host, &upstream),
             Act::FindEndOfWal => self.end_of_wal(host),
             Act::ReadHistory { timeline } => self.read_history(host, timeline),
+            Act::ReserveTimelines { .. } if self.weakness == Some(Weakness::NoReserve) => Ok(Yield::Done),
             Act::ReserveTimelines { above, up_to } => match self.hosts[host].pg.data_mut() {
                 Some(data) => {
                     data.reserve(above, up_to);
@@ -335,10 +337,11 @@ impl World {
 
     fn may_launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup, tick: Tick) -> Result<(), String> {
         let all = self.weakness == Some(Weakness::GuardPermitsAll);
+        let unarmed = self.weakness == Some(Weakness::PromoteUnarmed);
         let guard = &mut self.hosts[host].guard;
         match (as_, &setup.mode) {
             (LaunchAs::Primary { generation }, _) => {
-                guard.armed = true;
+                guard.armed |= !unarmed;
                 if all { Ok(()) } else { guard.permit(generation.0, tick) }
             }
             (LaunchAs::Standby, Mode::Standby { .. }) | (LaunchAs::Bootstrap, _) => Ok(()),
@@ -354,8 +357,10 @@ impl World {
         if !guard.alive {
             return Some(Err(Failure::Failed("no guard is running".to_owned())));
         }
-        guard.armed = true;
+        let unarmed = self.weakness == Some(Weakness::PromoteUnarmed);
+        let was_armed = std::mem::replace(&mut guard.armed, true);
         let permit = guard.permit(generation.0, tick);
+        guard.armed = was_armed || !unarmed;
         if let Err(refusal) = permit
             && self.weakness != Some(Weakness::GuardPermitsAll)
         {
@@ -517,6 +522,10 @@ impl World {
             store::Answer::Loaded(cluster) => {
                 self.core_hears(host, Event::View { cluster, read_at: sent, linearizable: true });
                 self.done(host, id, Ok(Yield::Done));
+            }
+            store::Answer::Wrote(Written::Conflict) if self.weakness == Some(Weakness::IgnoreConflict) => {
+                let revision = jogi_core::view::Revision::default();
+                self.done(host, id, Ok(Yield::Wrote(Written::Done { revision })));
             }
             store::Answer::Wrote(written) => self.done(host, id, Ok(Yield::Wrote(written))),
             store::Answer::Error(why) => self.done(host, id, Err(Failure::Failed(why))),

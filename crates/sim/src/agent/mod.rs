@@ -182,7 +182,7 @@ impl World {
         let name: MemberName = self.hosts[host].name.clone();
         let agent = Agent {
             ha: Ha::new(self.local(host)).weakened(Weakness::of_core(self.weakness)),
-            keeper: Keeper::new(Options { name, ttl, seed, adopt }, tick),
+            keeper: Keeper::new(Options { name, ttl, seed, adopt }, tick).weakened(Weakness::of_core(self.weakness)),
             stall: Stall::No,
             backlog: Vec::new(),
             works: BTreeMap::new(),
@@ -404,7 +404,13 @@ impl World {
         }
         while let Some(request) = self.hosts[host].agent.as_mut().and_then(|a| a.keeper.poll_request()) {
             let name = self.hosts[host].name.clone();
-            self.call_store(host, to_store(request.ask, name), Purpose::Keeper(request.id));
+            let mut ask = request.ask;
+            if let keeper::Ask::Acquire { expect, .. } = &mut ask
+                && self.weakness == Some(Weakness::AcquireUncompared)
+            {
+                expect.leader = jogi_core::view::Condition::Always;
+            }
+            self.call_store(host, to_store(ask, name), Purpose::Keeper(request.id));
         }
         while let Some((ticket, result)) = self.hosts[host].agent.as_mut().and_then(|a| a.keeper.poll_result()) {
             let outcome = result.map(|outcome| match outcome {

@@ -181,7 +181,9 @@ impl World {
             let news = if by_postmaster { pg.kill_postmaster(rng) } else { pg.kill_all(rng) };
             self.postgres_news(host, news);
         }
-        let fenced = self.hosts[host].pg.is_gone() || (by_postmaster && self.hosts[host].pg.running.is_none());
+        let fenced = self.hosts[host].pg.is_gone()
+            || self.weakness == Some(Weakness::FenceAtOnce)
+            || (by_postmaster && self.hosts[host].pg.running.is_none());
         if fenced && self.work(host, id).is_some() {
             self.send_outcome(host, id, Ok(Yield::Done), Duration::from_millis(1));
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jogi_core::ha::{Request, Restart};
+use jogi_core::view::Key;
 use serde_json::{Value, json};
 
 use super::plan::Planned;
@@ -10,6 +11,7 @@ use crate::fault::Fault;
 use crate::invariants::liveness::is_healthy;
 use crate::net::{HostId, Node};
 use crate::postgres::{Hang, StuckBackend};
+use crate::store::Health;
 use crate::world::World;
 
 /// What a fault belongs to: a profile prefers one of these.
@@ -40,6 +42,7 @@ pub enum Kind {
     StoreAppliesAndFails,
     StoreChangesLeader,
     DelayWatch,
+    DeleteLeaderKey,
     CrashHost,
     KillAgent,
     FreezeAgent,
@@ -74,7 +77,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 45] = [
+    pub const ALL: [Kind; 46] = [
         Kind::Isolate,
         Kind::CutStore,
         Kind::CutPeers,
@@ -89,6 +92,7 @@ impl Kind {
         Kind::StoreAppliesAndFails,
         Kind::StoreChangesLeader,
         Kind::DelayWatch,
+        Kind::DeleteLeaderKey,
         Kind::CrashHost,
         Kind::KillAgent,
         Kind::FreezeAgent,
@@ -137,7 +141,8 @@ impl Kind {
             | Kind::StoreFails
             | Kind::StoreAppliesAndFails
             | Kind::StoreChangesLeader
-            | Kind::DelayWatch => Group::Store,
+            | Kind::DelayWatch
+            | Kind::DeleteLeaderKey => Group::Store,
             Kind::CrashHost
             | Kind::KillAgent
             | Kind::FreezeAgent
@@ -190,6 +195,7 @@ impl Kind {
             | Kind::LoseMessages
             | Kind::SlowMessages
             | Kind::DelayWatch
+            | Kind::DeleteLeaderKey
             | Kind::CrashHost
             | Kind::KillTree
             | Kind::KillGuard
@@ -240,6 +246,8 @@ impl Kind {
             Kind::StoreAppliesAndFails => Fault::StoreAppliesAndFails("etcdserver: request timed out".to_owned()),
             Kind::StoreChangesLeader => Fault::StoreChangesLeader,
             Kind::DelayWatch => Fault::DelayWatch(host, millis(100, 10_000)),
+            Kind::DeleteLeaderKey if world.store.health != Health::Well => return None,
+            Kind::DeleteLeaderKey => Fault::DeleteKey(Key::Leader),
             Kind::CrashHost => Fault::CrashHost(host),
             Kind::KillAgent => Fault::KillAgent(host),
             Kind::FreezeAgent => Fault::FreezeAgent(host),

@@ -46,6 +46,8 @@ pub struct Planned {
     pub aim: Aim,
     pub other: u64,
     pub size: u64,
+    /// It waits for the next change of the leader lock, and strikes so long after it: in the middle of a promotion.
+    pub after_change: Option<Duration>,
     pub gentle: bool,
 }
 
@@ -162,6 +164,7 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
         let (number, draw) = (all.len() + 1, rng.draw());
         let aim = if rng.one_in(to_leader) { Aim::Leader(draw) } else { Aim::Member(draw) };
         let (other, size) = (rng.draw(), rng.draw());
+        let after_change = (rng.one_in(6) && !gentle).then(|| rng.millis(0, 400));
         all.push(Planned {
             number,
             kind,
@@ -171,6 +174,7 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
             aim,
             other,
             size,
+            after_change,
             gentle,
         });
     }

@@ -40,6 +40,8 @@ pub struct Failure {
 const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(180);
 /// How long it may take to heal once all is repaired.
 pub const HEAL_LIMIT: Duration = Duration::from_secs(300);
+/// How long a fault waits for the lock to change hands.
+const CHANGE_WAIT: Duration = Duration::from_secs(15);
 /// How long it is watched after that.
 const REST: Duration = Duration::from_secs(20);
 
@@ -137,6 +139,12 @@ impl Run {
         for planned in &plan.faults {
             let end = plan.until.map_or(Moment(u64::MAX), |until| Moment(0) + until);
             self.world.run_until((began + planned.at).min(end));
+            if let Some(after) = planned.after_change {
+                let (until, before) = ((self.world.now + CHANGE_WAIT).min(end), self.world.counts.leader_changes);
+                if self.world.run_while(until, |world| world.counts.leader_changes == before) {
+                    self.world.run_for(after);
+                }
+            }
             if self.ends(plan) {
                 break;
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Tick;
+use crate::Weakness;
 use crate::ha::{Failure, Generation, Promises, Taken};
 use crate::lease::Deadlines;
 use crate::lease::deadlines::try_timeout;
@@ -315,6 +316,7 @@ impl Keeper {
         let ours = ours.map(|l| l.created.clone());
         match self.lock.created().cloned() {
             Some(created) if ours.as_ref() == Some(&created) => self.renewed(flight.sent),
+            Some(_) if self.weaken.has(Weakness::BeatWithoutKey) => self.renewed(flight.sent),
             // A reading that began before we had the lock proves nothing against it.
             Some(created) if flight.held.as_ref() != Some(&created) => {}
             Some(_) if leader.is_none() && self.is_promised(now) => self.keep(),
@@ -368,7 +370,11 @@ impl Keeper {
         self.hold(held);
     }
 
-    fn hold(&mut self, held: Held) {
+    fn hold(&mut self, mut held: Held) {
+        if let Some(session) = self.session.as_ref().filter(|_| self.weaken.has(Weakness::FenceAtTtl)) {
+            let end = held.renewed + session.ttl;
+            held.lease = Deadlines { valid_until: end, soft: end, hard: end };
+        }
         if let Some(session) = &self.session {
             self.page = Some(Page {
                 generation: held.generation,

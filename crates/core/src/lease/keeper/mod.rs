@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use crate::ha::{self, Cover, Failure, Generation, Promises, Taken};
 use crate::view::{Expect, Leader, Revision, Session};
-use crate::{MemberName, Tick};
+use crate::{MemberName, Tick, Weaken, Weakness};
 
 use super::Deadlines;
 use super::deadlines::TTL_FLOOR;
@@ -278,6 +278,7 @@ pub struct Keeper {
     last_id: u64,
     requests: VecDeque<Request>,
     results: VecDeque<(Ticket, Result<Outcome, Failure>)>,
+    weaken: Weaken,
 }
 
 impl Keeper {
@@ -303,6 +304,7 @@ impl Keeper {
             session_line: Line::default(),
             lock_line: Line::default(),
             last_id: 0,
+            weaken: Weaken::default(),
             requests: VecDeque::new(),
             results: VecDeque::new(),
         };
@@ -394,6 +396,12 @@ impl Keeper {
             && self.next_session_step().is_some_and(|step| step.due <= now && !self.permits(&step, now))
     }
 
+    /// Takes protections away, for tests that must be seen red.
+    pub fn weakened(mut self, weaken: Weaken) -> Keeper {
+        self.weaken = weaken;
+        self
+    }
+
     fn answered(&mut self, id: u64, answer: Answer, now: Tick) {
         let line = [&mut self.session_line, &mut self.lock_line]
             .into_iter()
@@ -402,7 +410,10 @@ impl Keeper {
         self.landed(flight, answer, now);
     }
 
-    fn landed(&mut self, flight: Flight, answer: Answer, now: Tick) {
+    fn landed(&mut self, mut flight: Flight, answer: Answer, now: Tick) {
+        if self.weaken.has(Weakness::LeaseFromAnswer) {
+            flight.sent = now;
+        }
         match flight.ask {
             Ask::Open { ttl } => self.opened(ttl, flight.sent, answer, now),
             Ask::Beat { ref session, read_leader } => {
