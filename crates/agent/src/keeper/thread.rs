@@ -74,6 +74,7 @@ struct Thread {
     shown: Option<Page>,
     permitted_until: Tick,
     promises: watch::Receiver<Option<Promises>>,
+    promised: Option<Promises>,
     ttl: Duration,
     /// Requests in a row without an answer, for the log.
     silent: u32,
@@ -107,6 +108,7 @@ impl Thread {
             shown: None,
             permitted_until: Tick::ZERO,
             promises,
+            promised: None,
             ttl: options.ttl,
             silent: 0,
             believed: None,
@@ -163,8 +165,10 @@ impl Thread {
             self.permitted_until = until;
             self.tell(Input::Permit { until });
         }
-        if self.promises.has_changed().unwrap_or(false) {
-            let promises = *self.promises.borrow_and_update();
+        // Waiting for a change marks it as seen, so what counts is what the machine was told last.
+        let promises = *self.promises.borrow_and_update();
+        if promises != self.promised {
+            self.promised = promises;
             self.tell(Input::Promised(promises));
         }
     }
