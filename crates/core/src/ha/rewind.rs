@@ -341,6 +341,13 @@ impl Ha {
         if self.now.boot < self.failures.retry_at {
             return Some(Decision::new("no action", "pg_rewind failed").waiting("the next try"));
         }
+        if self.server.as_ref().is_some_and(|server| server.looked_at < self.changed_at) {
+            self.look();
+            return Some(
+                Decision::new("no action", "a change of the data directory may have taken effect")
+                    .waiting("a look at it"),
+            );
+        }
         let Some(control) = self.control() else { return Some(Decision::new("no action", "no data directory")) };
         let able = control.wal_log_hints || control.checksums;
         let wanted = self.local.uses_rewind(&self.settings);
@@ -395,6 +402,8 @@ impl Ha {
         self.failures.rewind += 1;
         if begun {
             self.divergence.must_rewind();
+            // Whether it took effect is unknown: what was seen of the directory before does not count.
+            self.server_changed(|_| {});
         }
         if self.failures.rewind < TRIES {
             self.pause_after(self.failures.rewind);

@@ -98,6 +98,13 @@ impl Ha {
                     self.found.intent = Some(Intent::Clone);
                 }
             }
+            // It is done; a second one would begin on what the first has left.
+            Kind::Rewind if op.was_at(|s| *s == Step::Settle) && op.is_past(|s| matches!(s, Step::Rewind(_))) => {
+                self.failures.rewind = 0;
+                self.divergence.rewound();
+                let because = "pg_rewind is done and the note of intent is still there";
+                self.begin_op(Op::new(Kind::CleanUp, because, [Step::Settle, Step::Look]));
+            }
             Kind::Rewind => self.rewind_failed(why, op.was_at(|step| matches!(step, Step::Rewind(_)))),
             Kind::Promote => self.promotion_failed(&op),
             Kind::HandOver => self.hand_over_failed(why),
