@@ -57,6 +57,13 @@ pub(super) struct Answer<T> {
     pub doubtful: bool,
 }
 
+/// A try under way.
+struct Try {
+    number: usize,
+    host: Arc<Host>,
+    began: Instant,
+}
+
 /// No answer.
 pub(super) struct Failed {
     failure: Failure,
@@ -92,7 +99,7 @@ impl Etcd3 {
         let mut next_try = started;
         let mut tried = 0;
         let mut flying = FuturesUnordered::new();
-        let mut in_flight: Vec<(usize, Arc<Host>)> = Vec::new();
+        let mut in_flight: Vec<Try> = Vec::new();
         let mut doubtful = false;
         let mut last_failure = None;
         loop {
@@ -100,7 +107,7 @@ impl Etcd3 {
             tokio::select! {
                 biased;
                 Some((number, host, result)) = flying.next(), if !flying.is_empty() => {
-                    in_flight.retain(|(n, _)| *n != number);
+                    in_flight.retain(|t| t.number != number);
                     let failure = match self.settle(&host, result) {
                         Ok(value) => {
                             self.overtaken(&in_flight, &host);
@@ -120,10 +127,13 @@ impl Etcd3 {
                 }
                 () = sleep_until(wake) => {
                     if Instant::now() >= end {
-                        return Err(self.out_of_time(request, &in_flight, last_failure, started, doubtful));
+                        in_flight.sort_by_key(|t| t.began);
+                        let silent = in_flight.partition_point(|t| t.began + share <= end);
+                        let doubtful = doubtful || !in_flight.is_empty();
+                        return Err(self.out_of_time(request, &in_flight[..silent], last_failure, started, doubtful));
                     }
                     let host = hosts[tried % hosts.len()].clone();
-                    in_flight.push((tried, host.clone()));
+                    in_flight.push(Try { number: tried, host: host.clone(), began: Instant::now() });
                     let (number, body) = (tried, body.clone());
                     flying.push(async move {
                         let result = self.attempt::<T>(&host, request, body).await;
@@ -149,32 +159,34 @@ impl Etcd3 {
     }
 
     /// Tries still under way when another server had answered: their servers are suspect.
-    fn overtaken(&self, in_flight: &[(usize, Arc<Host>)], by: &Arc<Host>) {
-        for (_, host) in in_flight.iter().filter(|(_, host)| !Arc::ptr_eq(host, by)) {
-            self.shared.hosts.failed(host);
+    fn overtaken(&self, in_flight: &[Try], by: &Arc<Host>) {
+        for other in in_flight.iter().filter(|t| !Arc::ptr_eq(&t.host, by)) {
+            self.shared.hosts.failed(&other.host);
             self.shared.ring();
         }
     }
 
+    /// The deadline has passed. `silent`: tries that had their share of it and no answer. One begun just
+    /// before the end says nothing of its server; what an earlier try was told then says more.
     fn out_of_time(
         &self,
         request: &Request,
-        in_flight: &[(usize, Arc<Host>)],
+        silent: &[Try],
         last_failure: Option<(Failure, Arc<Host>)>,
         started: Instant,
         doubtful: bool,
     ) -> Failed {
-        for (_, host) in in_flight {
-            self.shared.hosts.failed(host);
+        for one in silent {
+            self.shared.hosts.failed(&one.host);
         }
         self.shared.ring();
-        match (in_flight, last_failure) {
+        match (silent, last_failure) {
             ([], Some((failure, host))) => self.failed(request, failure, host.url.clone(), started, doubtful),
             (silent, _) => {
-                let mut urls: Vec<&str> = silent.iter().map(|(_, h)| h.url.as_str()).collect();
+                let mut urls: Vec<&str> = silent.iter().map(|t| t.host.url.as_str()).collect();
                 urls.dedup();
                 let endpoint = if urls.is_empty() { self.shared.hosts.describe() } else { urls.join(", ") };
-                self.failed(request, Failure::Silent, endpoint, started, doubtful || !silent.is_empty())
+                self.failed(request, Failure::Silent, endpoint, started, doubtful)
             }
         }
     }
