@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::machine::{Ha, Purpose, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
 use super::server::DataDir;
 use super::{Act, Lane, Lineage, Outcome, Yield};
 use crate::view::{Condition, HistoryEntry, HistoryKey, Key, Status, Write};

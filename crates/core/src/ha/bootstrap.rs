@@ -1,7 +1,9 @@
 //! An empty data directory: make a cluster, or a copy (ha-rules 10).
 
-use super::machine::{Ha, NoteLevel, Phase};
+use super::machine::Ha;
+use super::note::NoteLevel;
 use super::op::{Kind, Op, Starting, Step};
+use super::state::Phase;
 use super::{Aside, Decision, Intent, Mode, Upstream};
 use crate::view::{Cluster, Member, Revision};
 use crate::{MemberName, Weakness};

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::machine::{Ha, NoteLevel, Phase, Purpose, Role, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
+use super::note::NoteLevel;
 use super::op::{Kind, Op, Step, UNLIMITED};
 use super::server::{Accepting, ControlState, DataDir, Process};
+use super::state::{Phase, Role};
 use super::timer::Timer;
 use super::{Act, Aside, Decision, Intent, Lane, Stop};
 use crate::Weakness;

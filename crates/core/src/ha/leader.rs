@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::machine::{Ha, Note, NoteLevel, Purpose, Role, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
+use super::note::{Note, NoteLevel};
 use super::op::{Kind, Op, Step};
 use super::peers::RoundFor;
+use super::state::Role;
 use super::timer::Timer;
 use super::{Act, Decision, Lane, Reply};
 use crate::view::{Condition, Failover, Key, Write};

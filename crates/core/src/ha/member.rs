@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::machine::{Ha, Phase, Purpose, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
 use super::op::Kind;
 use super::server::{Accepting, DataDir, Process};
+use super::state::Phase;
 use super::{Act, Lane, Local, Restart, Server};
 use crate::view::{Key, MemberData, Revision, Write};
 

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::machine::{Ha, Purpose};
+use super::flight::Purpose;
+use super::machine::Ha;
 use super::{Act, Lane, Outcome, PeerStatus, Yield};
 use crate::{MemberName, Tick};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::machine::{Ha, NoteLevel, Purpose, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
+use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
 use super::peers::{Answers, RoundFor};
 use super::rewind::Divergence;
@@ -429,7 +431,7 @@ impl Ha {
             Step::Reading,
             Step::Number,
             Step::Succession,
-            Step::Role(super::machine::Role::Promoted),
+            Step::Role(super::state::Role::Promoted),
             Step::Promote,
             Step::Callback(super::Action::OnRoleChange),
         ]);
@@ -464,7 +466,7 @@ impl Ha {
 
     /// A promotion that did not happen: the lock goes to somebody else.
     pub(super) fn promotion_failed(&mut self, op: &Op) {
-        self.role = super::machine::Role::Replica;
+        self.role = super::state::Role::Replica;
         if op.failed_in_script() {
             self.no_race_until = self.now.boot + self.settings.ttl;
         } else if op.took_part_in_promotion() && !op.refused {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::machine::{Followed, Ha, Role};
+use super::machine::Ha;
 use super::op::{Kind, Op, Step};
+use super::state::{Followed, Role};
 use super::{Decision, Mode, Setup, Upstream};
 use crate::MemberName;
 
@@ -33,8 +34,8 @@ impl Ha {
             self.issue(
                 super::Lane::Sql,
                 super::Act::ResumeReplay,
-                super::machine::SHORT,
-                super::machine::Purpose::Unattended,
+                super::flight::SHORT,
+                super::flight::Purpose::Unattended,
             );
         }
         let state = format!("no action. I am ({}), a secondary, and following a leader ({leader})", self.me());

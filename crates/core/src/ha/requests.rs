@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::machine::{Ha, NoteLevel, Phase, Purpose, Role, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
+use super::note::NoteLevel;
 use super::op::{Kind, Op, Starting, Step};
+use super::state::{Phase, Role};
 use super::timer::Timer;
 use super::{Act, Action, Aside, Intent, Lane, Mode, Outcome, Reply, Request, RequestId, Restart, When, Yield};
 use crate::view::{Condition, Failover, Key, SyncMode, Write, Written};

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::machine::{Ha, NoteLevel, Purpose, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
+use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
 use super::server::{Control, ControlState, DataDir};
 use super::timer::Timer;

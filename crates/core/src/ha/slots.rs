@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::machine::{Ha, Purpose, SHORT};
+use super::flight::{Purpose, SHORT};
+use super::machine::Ha;
 use super::server::{Row, Slot};
 use super::{Act, Lane, SlotPlan};
 use crate::view::Member;

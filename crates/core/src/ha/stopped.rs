@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::machine::{Ha, Phase, Role};
+use super::machine::Ha;
 use super::op::{Kind, Op, Starting, Step};
+use super::state::{Phase, Role};
 use super::{Decision, Mode};
 use crate::view::Leader;
 
@@ -98,8 +99,7 @@ impl Ha {
     pub(super) fn start_standby(&mut self, because: &str) -> Decision {
         self.last_end = None;
         let mode = Mode::Standby { upstream: self.upstream() };
-        self.followed =
-            Some(super::machine::Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() });
+        self.followed = Some(super::state::Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() });
         let role_changed = self.role == Role::Demoted;
         let mut steps =
             vec![Step::Fence, Step::Configure(mode), Step::Launch(Starting::Standby), Step::Accept(self.start_wait())];

@@ -7,7 +7,7 @@
 //! single step, whatever was interrupted before ([`priority`] and [`quorum`]).
 //!
 //! What counts as "the names are in force" and "this standby has caught up" is the business of the caller
-//! (`ha/synchronous.rs`); it is an input here.
+//! (`ha/synchronous`); it is an input here.
 
 pub mod names;
 pub mod priority;

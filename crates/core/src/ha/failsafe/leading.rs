@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::machine::{Ha, NoteLevel, Purpose, SHORT};
+use super::super::flight::{Purpose, SHORT};
+use super::super::machine::Ha;
+use super::super::note::NoteLevel;
 use super::super::timer::Timer;
 use super::super::{Act, Cover, Lane, Lock, Outcome, Promises, Yield};
 use super::{Episode, Topology};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::machine::{Ha, NoteLevel, Purpose};
+use super::super::flight::Purpose;
+use super::super::machine::Ha;
+use super::super::note::NoteLevel;
 use super::super::race::Verdict;
 use super::super::timer::Timer;
 use super::super::{Act, Cover, Lane, Outcome, Reply, Yield};

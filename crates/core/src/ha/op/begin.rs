@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::machine::{Ha, Phase, Purpose, SHORT};
+use super::super::flight::{Purpose, SHORT};
+use super::super::machine::Ha;
+use super::super::state::Phase;
 use super::super::{Act, Action, Failure, Intent, Lane, LaunchAs, Mode, Stop, Yield};
 use super::{FENCE, Kind, Needs, Op, START_POLL, Starting, Step, UNLIMITED};
 use crate::view::{Condition, Key, Write};

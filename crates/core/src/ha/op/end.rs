@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::machine::{Ha, NoteLevel, Phase, Purpose, Role, SHORT};
+use super::super::flight::{Purpose, SHORT};
+use super::super::machine::Ha;
+use super::super::note::NoteLevel;
+use super::super::state::{Phase, Role};
 use super::super::timer::Timer;
 use super::super::{Act, Intent, Lane, Reply};
 use super::{Kind, Op, Step};

@@ -8,7 +8,8 @@ mod stand;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::machine::{Ha, Role};
+use super::machine::Ha;
+use super::state::Role;
 use super::timer::Timer;
 use super::{Action, Aside, Decision, EffectId, Intent, Mode, Outcome, RequestId, Script, Stop, Upstream};
 use crate::view::Revision;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::machine::{Ha, NoteLevel, Phase, Purpose, Role};
+use super::super::flight::Purpose;
+use super::super::machine::Ha;
+use super::super::note::NoteLevel;
 use super::super::peers::RoundFor;
 use super::super::server::{Accepting, ControlState, DataDir, Process};
+use super::super::state::{Phase, Role};
 use super::super::timer::Timer;
 use super::super::{Act, Failure, Lane, Outcome, PeerStatus, Script, Stop, Yield};
 use super::{Doing, FENCE, Kind, Needs, Op, START_POLL, Stand, Starting, Step};
