@@ -216,7 +216,10 @@ impl Ha {
     /// A new configuration takes effect on the primary, too.
     fn apply_reload(&mut self) {
         let resting = self.now.boot < self.failures.retry_at;
-        if self.op.is_some() || !self.is_running() || self.row().is_none() || resting {
+        // A promotion can be over without a primary: a crash inside the server begins recovery anew. Taking its signal
+        // file away then would have it come up writable on its old timeline.
+        let guessed = self.server.as_ref().is_some_and(|server| server.looked_at < self.changed_at);
+        if self.op.is_some() || !self.is_running() || self.row().is_none() || resting || guessed {
             return;
         }
         let current = self.dynamic_saved.clone();

@@ -13,7 +13,7 @@ use super::server::{ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Cover, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
 use crate::view::{Cluster, Condition, Expect, Member, SyncMode, SyncState};
-use crate::{Lsn, MemberName, Timeline, Weakness};
+use crate::{Lsn, MemberName, Tick, Timeline, Weakness};
 
 /// Whether this member may take the lock, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,8 +229,7 @@ impl Ha {
         // Both questions at once: ourselves and the others.
         let answers = self.race_answers(&names);
         let Some(me) = self.fresh_standing() else { return Verdict::Asking("a look at our own server") };
-        let lag = cluster.status.optime.ahead_of(me.position);
-        if !self.weaken.has(Weakness::IgnoreLag) && lag > self.settings.maximum_lag_on_failover {
+        if let Some(lag) = self.excess_lag(cluster, me.position) {
             return Verdict::Not(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
         }
         if self.settings.check_timeline {
@@ -319,6 +318,11 @@ impl Ha {
         if request.is_switchover() && self.is_no_successor(cluster, true) {
             return Some(Verdict::Not("synchronous mode is on and this member is not a legal successor".into()));
         }
+        if request.is_switchover()
+            && let Some(verdict) = self.lacks_too_much(cluster)
+        {
+            return Some(verdict);
+        }
         if let Some(candidate) = &request.member {
             if candidate == self.me() {
                 return Some(Verdict::Take("a switchover or failover names this member".into()));
@@ -358,6 +362,22 @@ impl Ha {
             Some(me) => Some(self.compare_with(me, answers, cluster)),
             None => Some(Verdict::Asking("a look at our own server")),
         }
+    }
+
+    /// Who asks for a switchover has not chosen to lose anything. The leader that was asked may have ended in another
+    /// way than by handing over, and then nobody has made sure that its last record is here. A look counts as long as
+    /// nothing is missing by it: the position only grows.
+    fn lacks_too_much(&mut self, cluster: &Cluster) -> Option<Verdict> {
+        self.excess_lag(cluster, self.my_position())?;
+        let Some(me) = self.fresh_standing() else { return Some(Verdict::Asking("a look at our own server")) };
+        let lag = self.excess_lag(cluster, me.position)?;
+        Some(Verdict::Not(format!("My wal position exceeds maximum replication lag ({lag} bytes)")))
+    }
+
+    /// What `position` lacks of what the last leader had, when that is more than may be lost.
+    fn excess_lag(&self, cluster: &Cluster, position: Lsn) -> Option<u64> {
+        let lag = cluster.status.optime.ahead_of(position);
+        (lag > self.settings.maximum_lag_on_failover && !self.weaken.has(Weakness::IgnoreLag)).then_some(lag)
     }
 
     /// I led and was asked to hand over: lead again only when nobody else can.
@@ -449,12 +469,8 @@ impl Ha {
         if let Some(why) = self.outside_topology(&cluster) {
             return Err(why);
         }
-        let manual = cluster.request().is_some_and(|r| r.scheduled_at.is_none());
-        if !manual {
-            let lag = cluster.status.optime.ahead_of(me.0);
-            if !self.weaken.has(Weakness::IgnoreLag) && lag > self.settings.maximum_lag_on_failover {
-                return Err(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
-            }
+        if let Some(lag) = self.excess_lag(&cluster, me.0).filter(|_| !is_failover_by_hand(&cluster)) {
+            return Err(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
         }
         let Some(mine) = me.1.filter(|_| !self.weaken.has(Weakness::OpenUnannounced)) else { return Ok(Vec::new()) };
         let known = self.known_timeline().unwrap_or(mine).max(mine);
@@ -462,6 +478,17 @@ impl Ha {
         // older one asks for each in between before it streams.
         let reserve = (known > Timeline(1)).then_some(Step::Reserve { above: Timeline(1), up_to: known });
         Ok(reserve.into_iter().chain([Step::Announce(Timeline(known.0 + 1))]).collect())
+    }
+
+    /// Too much is missing by a look from before the lock was ours: a new one is on its way.
+    pub(super) fn lags_by_an_old_look(&mut self, since: Tick) -> bool {
+        let Some(cluster) = self.cluster().cloned() else { return false };
+        let old = self.server.as_ref().is_some_and(|server| server.row.is_some() && server.looked_at < since);
+        let lags = old && !is_failover_by_hand(&cluster) && self.excess_lag(&cluster, self.my_position()).is_some();
+        if lags {
+            self.look();
+        }
+        lags
     }
 
     /// A promotion that did not happen: the lock goes to somebody else.
@@ -517,6 +544,11 @@ impl Ha {
         };
         self.role.is_primary() || (control.state == ControlState::InProduction && !control.recovery_files)
     }
+}
+
+/// A person names who is to lead, and may choose to lose what that member lacks.
+fn is_failover_by_hand(cluster: &Cluster) -> bool {
+    cluster.request().is_some_and(|r| r.scheduled_at.is_none() && !r.is_switchover())
 }
 
 #[cfg(test)]

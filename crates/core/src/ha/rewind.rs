@@ -266,6 +266,37 @@ impl Ha {
         }
     }
 
+    /// A standby whose checkpoint is not part of the leader's WAL, and that has the leader's history file already, waits
+    /// for ever for WAL that nobody has ("unexpected timeline ID"), and takes no connections meanwhile: it is stopped,
+    /// and then rewound or copied like any other.
+    pub(super) fn starts_in_vain(&mut self, silent: Duration) -> Option<Decision> {
+        let leader = self.cluster()?.leader.as_ref()?.name.clone();
+        let control = self.control().filter(|control| control.recovery_files)?;
+        let bound = self.lease.lock.is_some() || self.paused() || leader == *self.me();
+        if bound || silent < NOT_STREAMING || self.now.boot < self.failures.compare_at {
+            return None;
+        }
+        let Some(theirs) = self.divergence.theirs.take() else {
+            let upstream = self.upstream_of(&leader)?;
+            self.issue(Lane::Load, Act::Compare { upstream }, SHORT, Purpose::Compare);
+            return None;
+        };
+        let checkpoint = Local { timeline: control.timeline, end: control.checkpoint, was: Was::Standby };
+        if theirs.in_recovery == Some(true) || diverged(checkpoint, &theirs) != Some(true) {
+            self.compare_again();
+            return None;
+        }
+        let because = format!(
+            "our last checkpoint (timeline {}, {}) is not part of {leader}'s WAL: this server will never be ready",
+            control.timeline, control.checkpoint
+        );
+        self.note(NoteLevel::Warning, because.clone());
+        self.divergence.suspect();
+        self.followed = None;
+        self.begin_op(Op::new(Kind::Close, because.clone(), self.closing_steps(false)));
+        Some(Decision::new("stopping a standby that cannot start", because))
+    }
+
     fn compare_again(&mut self) {
         let pause = COMPARE_AGAIN * 2u32.pow(self.failures.compare.min(6));
         self.failures.compare += 1;

@@ -1,8 +1,9 @@
 //! What goes wrong in the middle of things, one hazard each.
 
-use jogi_core::ha::server::{ControlState, DataDir};
-use jogi_core::ha::{Act, Failure, Found, Intent, Stop, Yield};
+use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
+use jogi_core::ha::{Act, Failure, Found, Intent, Mode, Stop, Yield};
 use jogi_core::view::Written;
+use jogi_core::{Lsn, Timeline};
 use serde_json::json;
 
 use crate::bench::{self, Bench, control, primary, view};
@@ -164,4 +165,91 @@ fn a_standby_may_not_take_a_lock_for_which_its_settings_let_nobody_lag() {
     b.looked(bench::standby(1, 1000));
     b.unreachable("b");
     b.never(&["acquire"], "one byte is missing");
+}
+
+#[test]
+fn who_asks_for_a_switchover_has_not_chosen_to_lose_anything() {
+    for (request, takes) in
+        [(r#"{"leader":"b"}"#, false), (r#"{"leader":"b","member":"a"}"#, false), (r#"{"member":"a"}"#, true)]
+    {
+        let mut b = Bench::following();
+        b.settings(json!({"ttl": 5, "loop_wait": 1, "maximum_lag_on_failover": 0}));
+        let mut keys = bench::herd(None);
+        keys.extend([("status", r#"{"optime":1001}"#), ("failover", request)]);
+        b.see(view(&keys));
+        b.look_again();
+        if takes {
+            b.expect("acquire");
+            continue;
+        }
+        if b.is_open("ask") {
+            b.unreachable("b");
+        }
+        b.never(&["acquire"], request);
+    }
+}
+
+#[test]
+fn a_candidate_with_an_old_look_looks_again_before_it_refuses() {
+    let mut b = Bench::following();
+    b.settings(json!({"ttl": 5, "loop_wait": 1, "maximum_lag_on_failover": 0}));
+    let mut keys = bench::herd(None);
+    keys.extend([("status", r#"{"optime":1100}"#), ("failover", r#"{"leader":"b","member":"a"}"#)]);
+    b.see(view(&keys));
+    b.looked(bench::standby(1, 1100));
+    b.expect("acquire");
+}
+
+#[test]
+fn a_standby_that_was_launched_while_nobody_led_is_told_whom_to_follow() {
+    let mut b = Bench::begin(Found::default());
+    b.see(view(&bench::herd(Some("b"))));
+    b.looked(bench::stopped(control(1, ControlState::ShutDownInRecovery, 1000)));
+    b.expect("find-end-of-wal");
+    b.done(Yield::EndOfWal { timeline: Timeline(1), end: Lsn(1000), complete: true });
+    b.expect("compare");
+    b.done(Yield::Lineage(bench::lineage(1, &[])));
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.expect("configure");
+    // The lock changes hands while the files are written.
+    b.see(view(&bench::herd(None)));
+    b.done(Yield::Configured { restart: false, unchanged: false });
+    let Act::Launch { setup, .. } = b.expect("launch") else { panic!("no launch") };
+    assert_eq!(setup.mode, Mode::Standby { upstream: None });
+    b.done(Yield::Launched { pid: 100 });
+    b.pass(60);
+    b.see(view(&bench::herd(Some("b"))));
+    b.looked(bench::standby(1, 1000));
+    b.settle_until("configure");
+    let Act::Configure { setup } = b.expect("configure") else { panic!("no configuration") };
+    assert!(matches!(setup.mode, Mode::Standby { upstream: Some(_) }), "{:?}", setup.mode);
+}
+
+#[test]
+fn a_standby_that_waits_for_wal_that_nobody_has_is_stopped() {
+    for (left_at, stops) in [(500, true), (2000, false)] {
+        let mut b = Bench::begin(Found::default());
+        let mut server = bench::standby(2, 1000);
+        server.row = None;
+        server.process = Process::Running { pid: 100, adopted: true, accepting: Accepting::NotYet };
+        let DataDir::Present(control) = &mut server.data else { panic!("no data") };
+        control.recovery_files = true;
+        b.see(view(&bench::herd_on(Some("b"), 3)));
+        b.looked(server);
+        for _ in 0..120 {
+            b.pass(100);
+            if b.is_open("look") {
+                b.look_again();
+            }
+            if b.is_open("compare") {
+                b.expect("compare");
+                b.done(Yield::Lineage(bench::lineage(3, &[(1, 100), (2, left_at)])));
+            }
+            if b.is_open("signal") {
+                break;
+            }
+        }
+        assert_eq!(b.is_open("signal"), stops, "the leader's history left timeline 2 at {left_at}");
+    }
 }

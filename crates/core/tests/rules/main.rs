@@ -253,6 +253,8 @@ fn what_the_store_shows_after_the_taking_decides_the_timeline_and_whether_to_lea
         let mut keys = bench::herd(Some("a"));
         keys.push(("status", status));
         b.see(view(&keys));
+        // What is missing may have come since the last look.
+        b.look_again();
         b.expect(wanted);
         b.never(&["promote"], what);
     }

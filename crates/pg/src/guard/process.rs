@@ -643,10 +643,14 @@ impl Guard {
 
     fn promote(&mut self, message: &Message<'_>, now: Tick) -> Result<(), No> {
         self.a_server_runs()?;
-        if self.custody.server() != Server::Standby {
+        let generation = message.number_or_0(Tag::Generation);
+        // Asked again under the same lock: the promotion came to nothing, because a process of the server crashed meanwhile
+        // and PostgreSQL began recovery anew.
+        let again = Server::Primary { generation: Some(generation) };
+        let server = self.custody.server();
+        if self.promotion.is_some() || (server != Server::Standby && server != again) {
             return Err(No::because(Reason::AlreadyPrimary));
         }
-        let generation = message.number_or_0(Tag::Generation);
         Custody::permit(&self.lease, generation, now)?;
         let child = server::create_in_child(&self.promote_file)?;
         self.custody.is(Server::Primary { generation: Some(generation) });

@@ -387,7 +387,10 @@ impl World {
         let ids: Vec<EffectId> = promoting.map(|w| w.effect.id).collect();
         let outcome = match phase {
             Some(Phase::Primary) => Ok(Yield::Done),
-            Some(Phase::Standby | Phase::Promoting | Phase::Recovering | Phase::Inconsistent) => return,
+            // The guard watches the startup process. After a crash of another process PostgreSQL ends that one and begins
+            // recovery anew, with the promotion forgotten.
+            Some(Phase::Recovering | Phase::Inconsistent) => Ok(Yield::Done),
+            Some(Phase::Standby | Phase::Promoting) => return,
             Some(Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining) | None => {
                 Err(Failure::Failed("the server ended before recovery had".to_owned()))
             }

@@ -77,6 +77,8 @@ pub struct Running {
     pub started: Wall,
     /// A signal that arrived while the postmaster was stopped.
     pending: Option<Signal>,
+    /// One of its processes has crashed and it has not seen that yet.
+    crashed: bool,
     /// What it was at when a shutdown began.
     was: Option<Phase>,
 }
@@ -281,6 +283,7 @@ impl Postgres {
             hang: Hang::No,
             started,
             pending: None,
+            crashed: false,
             was: None,
         });
         self.later(self.disk(wait), Step::Recovered(plan));
@@ -406,6 +409,10 @@ impl Postgres {
     /// ask.
     pub fn crash_inside(&mut self) -> Vec<News> {
         let Some(running) = self.running.as_mut() else { return Vec::new() };
+        if running.hang != Hang::No {
+            running.crashed = true;
+            return Vec::new();
+        }
         running.phase = Phase::Recovering;
         self.server += 1;
         self.run += 1;
@@ -663,12 +670,14 @@ impl Postgres {
     pub fn go_on(&mut self, rng: &mut Rng) -> Vec<News> {
         let Some(running) = self.running.as_mut() else { return Vec::new() };
         running.hang = Hang::No;
-        match running.pending.take() {
+        let (crashed, pending) = (std::mem::take(&mut running.crashed), running.pending.take());
+        let news = if crashed { self.crash_inside() } else { vec![News::Changed] };
+        match pending {
             Some(Signal::Fast) => self.fast(rng),
             Some(Signal::Immediate) => self.immediate(rng),
             None => {}
         }
-        vec![News::Changed]
+        news
     }
 
     fn exit(&mut self, status: &str) -> Vec<News> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::flight::{Purpose, SHORT};
 use super::super::machine::Ha;
-use super::super::state::Phase;
+use super::super::state::{Followed, Phase};
 use super::super::{Act, Action, Failure, Intent, Lane, LaunchAs, Mode, Stop, Yield};
 use super::{FENCE, Kind, Needs, Op, START_POLL, Starting, Step, UNLIMITED};
 use crate::view::{Condition, Key, Write};
@@ -168,7 +168,10 @@ impl Ha {
     fn launch(&mut self, starting: Starting) -> Option<Act> {
         let (as_, mode) = match starting {
             Starting::Standby => {
+                // By what is known now: whom it was configured to follow may have lost the lock since.
                 let upstream = self.upstream();
+                let dynamic = self.dynamic_saved.clone();
+                self.followed = Some(Followed { upstream: upstream.clone(), dynamic });
                 (LaunchAs::Standby, Mode::Standby { upstream })
             }
             Starting::Bootstrap => (LaunchAs::Bootstrap, Mode::Primary),

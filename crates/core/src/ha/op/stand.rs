@@ -44,6 +44,7 @@ impl Ha {
             Step::Succession => self.succession_stands(),
             Step::Retract => self.retract_stands(),
             Step::LeaveSync => self.release_stands(),
+            Step::Number if self.lags_by_an_old_look(doing.since) => Stand::Waiting,
             Step::Number => match self.timeline_to_open() {
                 Ok(steps) => {
                     steps.into_iter().rev().for_each(|step| op.steps.push_front(step));
