@@ -161,7 +161,10 @@ impl Ha {
             self.history_written = Some(timeline);
             return;
         }
-        self.issue(Lane::Archive, Act::ReadHistory { timeline }, SHORT, Purpose::HistoryRead(timeline));
+        // Read when it can be written: while the store is silent it would be read again and again.
+        if self.is_open(&Lane::Store) {
+            self.issue(Lane::Archive, Act::ReadHistory { timeline }, SHORT, Purpose::HistoryRead(timeline));
+        }
     }
 
     pub(super) fn history_read(&mut self, timeline: Timeline, outcome: Outcome) {

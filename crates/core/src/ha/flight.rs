@@ -68,15 +68,21 @@ pub(super) const SHORT: Duration = Duration::from_secs(3);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 impl Ha {
+    /// Whether an effect of this lane could begin now.
+    pub(super) fn is_open(&mut self, lane: &Lane) -> bool {
+        if self.exited || self.lanes.contains_key(lane) {
+            return false;
+        }
+        let rests_until = self.pauses.get(lane).map(|pause| pause.until).filter(|until| self.now.boot < *until);
+        if let Some(until) = rests_until {
+            self.timers.set_earlier(Timer::Again, until);
+        }
+        rests_until.is_none()
+    }
+
     /// Issues an effect unless its lane is taken.
     pub(super) fn issue(&mut self, lane: Lane, act: Act, deadline: Duration, purpose: Purpose) -> Option<EffectId> {
-        if self.exited || self.lanes.contains_key(&lane) {
-            return None;
-        }
-        if let Some(pause) = self.pauses.get(&lane)
-            && self.now.boot < pause.until
-        {
-            self.timers.set_earlier(Timer::Again, pause.until);
+        if !self.is_open(&lane) {
             return None;
         }
         self.last_id += 1;

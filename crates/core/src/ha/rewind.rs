@@ -6,9 +6,9 @@ use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
-use super::server::{Control, ControlState, DataDir};
+use super::server::{Control, ControlState, DataDir, Process};
 use super::timer::Timer;
-use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Yield};
+use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Stop, Yield};
 use crate::view::HistoryEntry;
 use crate::{History, Lsn, MemberName, Tick, Timeline};
 
@@ -69,6 +69,8 @@ const UNDECIDED_MAX: u32 = 12;
 /// The first pause before a comparison that brought nothing is tried again; it doubles up to the second.
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
 const COMPARE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a standby that does not get ready may take to end.
+const VAIN_STOP: Duration = Duration::from_secs(60);
 /// How long a running standby may not stream before its WAL is compared with the leader's once more.
 const NOT_STREAMING: Duration = Duration::from_secs(10);
 
@@ -135,13 +137,13 @@ impl Ha {
         }
     }
 
-    /// A running standby on an older timeline that has not streamed from the leader for a while.
+    /// A running standby on another timeline than the leader's that has not streamed from it for a while.
     fn strays(&mut self) -> bool {
         let Some(leader) = self.cluster().and_then(|c| c.leader.as_ref()).map(|l| l.name.clone()) else { return false };
         let theirs = self.cluster().and_then(|c| c.members.get(&leader)?.data.timeline());
         let ours = self.row().filter(|row| row.in_recovery).and_then(|row| row.timeline);
-        let behind = ours.is_some() && theirs.is_some() && ours < theirs && !self.streams_from(&leader);
-        if !behind {
+        let apart = ours.is_some() && theirs.is_some() && ours != theirs && !self.streams_from(&leader);
+        if !apart {
             self.divergence.fine_at = self.now.boot;
             return false;
         }
@@ -266,9 +268,10 @@ impl Ha {
         }
     }
 
-    /// A standby whose checkpoint is not part of the leader's WAL, and that has the leader's history file already, waits
-    /// for ever for WAL that nobody has ("unexpected timeline ID"), and takes no connections meanwhile: it is stopped,
-    /// and then rewound or copied like any other.
+    /// A standby that does not get ready, beside a leader. Where its checkpoint is not part of the leader's WAL and the
+    /// leader's history file is there already, it waits for ever for WAL that nobody has ("unexpected timeline ID"): it
+    /// is stopped, and then rewound or copied like any other. One that somebody else has started may wait because of
+    /// files that a start of ours puts in order: it is given the time of a start, and then started anew, once.
     pub(super) fn starts_in_vain(&mut self, silent: Duration) -> Option<Decision> {
         let leader = self.cluster()?.leader.as_ref()?.name.clone();
         let control = self.control().filter(|control| control.recovery_files)?;
@@ -282,19 +285,27 @@ impl Ha {
             return None;
         };
         let checkpoint = Local { timeline: control.timeline, end: control.checkpoint, was: Was::Standby };
-        if theirs.in_recovery == Some(true) || diverged(checkpoint, &theirs) != Some(true) {
-            self.compare_again();
-            return None;
-        }
-        let because = format!(
-            "our last checkpoint (timeline {}, {}) is not part of {leader}'s WAL: this server will never be ready",
-            control.timeline, control.checkpoint
-        );
+        let astray = theirs.in_recovery != Some(true) && diverged(checkpoint, &theirs) == Some(true);
+        let adopted = self.server.as_ref().is_some_and(|s| matches!(s.process, Process::Running { adopted: true, .. }));
+        let because = match (astray, adopted && silent >= self.start_wait()) {
+            (true, _) => format!(
+                "our last checkpoint (timeline {}, {}) is not part of {leader}'s WAL: this server will never be ready",
+                control.timeline, control.checkpoint
+            ),
+            (false, true) => format!("this server was not started by this agent, and is not ready after {silent:.0?}"),
+            (false, false) => {
+                self.compare_again();
+                return None;
+            }
+        };
         self.note(NoteLevel::Warning, because.clone());
         self.divergence.suspect();
+        (self.failures.compare, self.failures.compare_at) = (0, self.now.boot);
         self.followed = None;
-        self.begin_op(Op::new(Kind::Close, because.clone(), self.closing_steps(false)));
-        Some(Decision::new("stopping a standby that cannot start", because))
+        // A standby that ends in order keeps what it has replayed.
+        let steps = [Step::Stop(Stop::Fast, VAIN_STOP), Step::Fence, Step::Look];
+        self.begin_op(Op::new(Kind::CleanUp, because.clone(), steps));
+        Some(Decision::new("stopping a standby that does not get ready", because))
     }
 
     fn compare_again(&mut self) {

@@ -136,6 +136,8 @@ impl Ha {
     fn role_when_stopped(&mut self) {
         if self.role.is_primary() {
             self.role = Role::Demoted;
+            // It ended by itself, or the guard ended it: what it wrote last may be nobody else's.
+            self.divergence.suspect();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What goes wrong in the middle of things, one hazard each.
 
 use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
-use jogi_core::ha::{Act, Failure, Found, Intent, Mode, Stop, Yield};
+use jogi_core::ha::{Act, Event, Failure, Found, GuardNews, Intent, Mode, Stop, Yield};
 use jogi_core::view::Written;
 use jogi_core::{Lsn, Timeline};
 use serde_json::json;
@@ -252,4 +252,65 @@ fn a_standby_that_waits_for_wal_that_nobody_has_is_stopped() {
         }
         assert_eq!(b.is_open("signal"), stops, "the leader's history left timeline 2 at {left_at}");
     }
+}
+
+#[test]
+fn a_primary_that_died_is_compared_before_it_follows() {
+    let mut b = Bench::leading();
+    b.tell(Event::Guard(GuardNews::KilledAtHard));
+    b.exited();
+    b.lease_lost("it ran out");
+    b.see(view(&bench::herd(Some("b"))));
+    for _ in 0..20 {
+        if b.is_open("look") {
+            b.looked(bench::stopped(control(1, ControlState::InProduction, 2100)));
+        }
+        if b.is_open("fence") {
+            b.expect("fence");
+            b.done(Yield::Done);
+        }
+        b.pass(100);
+    }
+    b.expect("find-end-of-wal");
+    b.never(&["configure", "launch"], "its last records may be nobody else's");
+}
+
+#[test]
+fn a_promotion_that_is_given_up_takes_its_notes_of_timelines_back() {
+    let mut b = Bench::following();
+    b.see(view(&bench::herd(None)));
+    b.looked(bench::standby(1, 1000));
+    b.unreachable("b");
+    b.expect("acquire");
+    b.acquired();
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("status", r#"{"optime":1000,"jogi":{"timeline":4}}"#));
+    b.see(view(&keys));
+    b.expect("reserve-timelines");
+    b.lease_lost("another member deleted it");
+    b.done(Yield::Done);
+    b.see(view(&bench::herd(Some("b"))));
+    let Act::Configure { setup } = b.expect("configure") else { panic!("no configuration") };
+    assert!(matches!(setup.mode, Mode::Standby { .. }), "{:?}", setup.mode);
+}
+
+#[test]
+fn a_history_that_cannot_be_written_is_not_read_again_and_again() {
+    let mut b = Bench::leading();
+    b.pass(1000);
+    b.renew();
+    b.looked(bench::primary(2, 2000));
+    let mut read = 0;
+    for _ in 0..200 {
+        b.fail_all("write", Failure::Unreachable("no answer".into()));
+        if b.is_open("read-history") {
+            b.expect("read-history");
+            b.done(Yield::Lineage(bench::lineage(2, &[(1, 1900)])));
+            read += 1;
+        }
+        b.pass(10);
+        b.renew();
+        b.look_again();
+    }
+    assert!((2..20).contains(&read), "read {read} times in two seconds");
 }

@@ -22,7 +22,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use super::client::{Exit, ExitStatus};
 use super::page::{Acted, GuardOnPage, Page};
-use super::promote::{Promotion, Step};
+use super::promote::{self, Promotion, Step};
 use super::server::{self, Launch, NOT_EXECUTED, Strings};
 use super::wire::{Kind, MAX_MESSAGE, Message, Reason, Role, Stop, Tag, Writer};
 use super::{memory, socket};
@@ -644,11 +644,7 @@ impl Guard {
     fn promote(&mut self, message: &Message<'_>, now: Tick) -> Result<(), No> {
         self.a_server_runs()?;
         let generation = message.number_or_0(Tag::Generation);
-        // Asked again under the same lock: the promotion came to nothing, because a process of the server crashed meanwhile
-        // and PostgreSQL began recovery anew.
-        let again = Server::Primary { generation: Some(generation) };
-        let server = self.custody.server();
-        if self.promotion.is_some() || (server != Server::Standby && server != again) {
+        if self.custody.server() != Server::Standby && !self.is_in_recovery_again(generation) {
             return Err(No::because(Reason::AlreadyPrimary));
         }
         Custody::permit(&self.lease, generation, now)?;
@@ -656,6 +652,13 @@ impl Guard {
         self.custody.is(Server::Primary { generation: Some(generation) });
         self.promotion = Some(Promotion::asked(generation, child));
         Ok(())
+    }
+
+    /// A promotion under this lock has come to nothing: a process of the server crashed meanwhile, and PostgreSQL has
+    /// begun recovery anew and forgotten that it was asked.
+    fn is_in_recovery_again(&self, generation: u64) -> bool {
+        let ours = self.custody.server() == Server::Primary { generation: Some(generation) };
+        ours && self.promotion.is_none() && self.postmaster.as_ref().is_some_and(|p| promote::recovers(&p.process))
     }
 
     fn a_server_runs(&self) -> Result<(), No> {

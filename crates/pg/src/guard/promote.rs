@@ -109,6 +109,11 @@ impl Promotion {
     }
 }
 
+/// Whether the server is in recovery: it has a startup process.
+pub(super) fn recovers(postmaster: &Process) -> bool {
+    matches!(find_startup(postmaster.pid()), Found::Startup(_))
+}
+
 fn find_startup(postmaster: i32) -> Found {
     let mut found = Found::Nothing;
     let looked = pidfd::each_pid(|pid| {

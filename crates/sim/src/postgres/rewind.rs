@@ -40,6 +40,12 @@ pub fn rewind(target: &Data, source: &Data, wal: &mut Wal) -> Result<Rewound, St
     let Some(parted) = divergence(&history(source, theirs), theirs, &history(&target, ours), ours) else {
         return Err("could not find common ancestor of the source and target cluster's timelines".to_owned());
     };
+    // A target that was promoted and has completed no checkpoint since counts as one of its former timeline (until
+    // PostgreSQL 15), and the point is looked for in a log that ends before it (tried there).
+    let own = wal.back_from(target.tip).find(|record| wal.timeline(*record) <= ours).map(|record| wal.end(record));
+    if wal.timeline(target.tip) > ours && own.is_some_and(|end| end < parted) {
+        return Err(format!("could not find previous WAL record at {parted}: invalid record length at {parted}"));
+    }
     // Numbers again: a target whose own last records lie below that point and are no part of the source's log is
     // taken for one that has only to follow.
     if wal.end(target.tip) <= parted {

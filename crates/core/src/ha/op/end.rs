@@ -13,6 +13,7 @@ use super::{Kind, Op, Step};
 impl Ha {
     pub(super) fn op_voided(&mut self, op: Op) {
         self.sync.leaving = None;
+        self.forget_reservation(op.kind);
         self.note(NoteLevel::Warning, format!("{} is given up: the leader lock is lost", op.kind.word()));
         self.reply_to(op.request, Reply::new(503, format!("{} failed", op.kind.word())));
         self.phase = Phase::AsSeen;
@@ -83,6 +84,7 @@ impl Ha {
 
     pub(super) fn op_failed(&mut self, op: Op, why: &str) {
         self.sync.leaving = None;
+        self.forget_reservation(op.kind);
         self.timers.clear(Timer::Step);
         self.note(NoteLevel::Error, format!("{} failed: {why}", op.kind.word()));
         self.reply_to(op.request, op.kind.bad_news(why));
@@ -133,6 +135,14 @@ impl Ha {
                 let why = format!("the shutdown was not clean: {why}");
                 self.fire(Lane::Server, Act::Exit { code: 1, why }, SHORT, Purpose::Unattended);
             }
+        }
+    }
+
+    /// A promotion that did not happen has left notes of the timelines that are taken. A receiver asks for no history file
+    /// where such a note lies, and never follows that timeline: they go with the next configuration as a standby.
+    fn forget_reservation(&mut self, kind: Kind) {
+        if kind == Kind::Promote {
+            self.followed = None;
         }
     }
 
