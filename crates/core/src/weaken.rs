@@ -102,6 +102,11 @@ impl Weaken {
         Weaken(1 << weakness as u8)
     }
 
+    /// One more.
+    pub fn and(self, weakness: Weakness) -> Weaken {
+        Weaken(self.0 | 1 << weakness as u8)
+    }
+
     pub fn has(self, weakness: Weakness) -> bool {
         cfg!(debug_assertions) && self.0 & (1 << weakness as u8) != 0
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use jogi_sim::Weakness;
+use jogi_sim::Weaknesses;
 use jogi_sim::seeds::plan::MEMBERS_MAX;
 use jogi_sim::seeds::shrink::shrink;
 use jogi_sim::seeds::{Campaign, Options, Plan, Profile, Report, run_plan, story};
@@ -44,9 +44,9 @@ pub struct Arguments {
     /// Goes on after a seed that fails.
     #[arg(long, conflicts_with = "seed")]
     keep_going: bool,
-    /// Takes one protection away, to see that it is missed.
-    #[arg(long, hide = true, value_parser = weakness)]
-    weaken: Option<Weakness>,
+    /// Takes protections away (names, comma-separated), to see that they are missed.
+    #[arg(long, hide = true, value_parser = weaknesses)]
+    weaken: Option<Weaknesses>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,11 +72,11 @@ fn numbers(text: &str) -> Result<Numbers, String> {
     numbers.map(Numbers).map_err(|_| format!("'{text}' is no list of numbers (3,7,12)"))
 }
 
-fn weakness(text: &str) -> Result<Weakness, String> {
+fn weaknesses(text: &str) -> Result<Weaknesses, String> {
     if !cfg!(debug_assertions) {
         return Err("protections can be taken away in debug builds only".to_owned());
     }
-    Weakness::named(text).ok_or_else(|| "there is no such weakness".to_owned())
+    Weaknesses::named(text).ok_or_else(|| "there is no such weakness".to_owned())
 }
 
 /// Exit code 0: nothing was found. 1: a seed failed, or what a seed is to test never happened.
@@ -98,7 +98,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
 fn one(seed: u64, options: &Options, arguments: &Arguments) -> std::io::Result<ExitCode> {
     let began = Instant::now();
     let level = if arguments.trace { Level::Everything } else { Level::Off };
-    let ended = run_plan(&Plan::new(seed, options), level, arguments.weaken);
+    let ended = run_plan(&Plan::new(seed, options), level, arguments.weaken.unwrap_or_default());
     let mut out = stdout().lock();
     for line in &ended.world.trace.lines {
         writeln!(out, "{line}")?;
@@ -112,9 +112,9 @@ fn one(seed: u64, options: &Options, arguments: &Arguments) -> std::io::Result<E
             (options.clone(), ended)
         } else {
             writeln!(stderr(), "seed {seed} fails; looking for the smallest history that still does …")?;
-            shrink(seed, options, ended, arguments.weaken)
+            shrink(seed, options, ended, arguments.weaken.unwrap_or_default())
         };
-        writeln!(out, "{}", story::tell(seed, &options, &failure.text, arguments.weaken))?;
+        writeln!(out, "{}", story::tell(seed, &options, &failure.text, arguments.weaken.unwrap_or_default()))?;
     }
     writeln!(out, "{}", summary(&report, usize::from(failure.is_some()), began.elapsed()))?;
     Ok(if failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -126,7 +126,7 @@ fn many(options: &Options, arguments: &Arguments) -> std::io::Result<ExitCode> {
         from: arguments.from,
         count: arguments.seeds,
         options: options.clone(),
-        weakness: arguments.weaken,
+        weakness: arguments.weaken.unwrap_or_default(),
         jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         keep_going: arguments.keep_going,
     };
@@ -137,9 +137,9 @@ fn many(options: &Options, arguments: &Arguments) -> std::io::Result<ExitCode> {
     }
     if let Some(first) = findings.first().filter(|_| !arguments.keep_going) {
         writeln!(stderr(), "seed {} fails; looking for the smallest history that still does …", first.seed)?;
-        let ended = run_plan(&Plan::new(first.seed, options), Level::Off, arguments.weaken);
-        let (smallest, _) = shrink(first.seed, options, ended, arguments.weaken);
-        writeln!(out, "{}", story::tell(first.seed, &smallest, &first.text, arguments.weaken))?;
+        let ended = run_plan(&Plan::new(first.seed, options), Level::Off, arguments.weaken.unwrap_or_default());
+        let (smallest, _) = shrink(first.seed, options, ended, arguments.weaken.unwrap_or_default());
+        writeln!(out, "{}", story::tell(first.seed, &smallest, &first.text, arguments.weaken.unwrap_or_default()))?;
     }
     writeln!(out, "{report}")?;
     let missing = if findings.is_empty() && arguments.profile.is_none() && arguments.members.is_none() {

@@ -1,13 +1,14 @@
 //! Runs a scenario from the command line: `scenario NAME [WEAKNESS]`. Seeds are run by `jogi sim`.
 
+use jogi_sim::Weaknesses;
 use jogi_sim::scenario::{self, Scenario, run_weakened};
 use jogi_sim::trace::Level;
-use jogi_sim::weakness::Weakness;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some(name) = args.first() else { return println!("scenario NAME [WEAKNESS]") };
-    let weakness = args.get(1).and_then(|name| Weakness::named(name));
+    let weakness =
+        args.get(1).map_or(Weaknesses::default(), |names| Weaknesses::named(names).expect("known weaknesses"));
     let path = scenario::directory().join(format!("{name}.txt"));
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

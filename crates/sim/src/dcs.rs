@@ -72,7 +72,7 @@ impl World {
 
     /// An error that counts as a renewal, where nothing protects from that.
     fn as_weakened(&self, host: HostId, request: &Request, answer: Answer) -> Answer {
-        let counts = self.weakness == Some(Weakness::Known(jogi_core::Weakness::CountErrors));
+        let counts = self.weakness.has(Weakness::Known(jogi_core::Weakness::CountErrors));
         let (Request::Beat { session, .. }, Answer::Error(_), true) = (request, &answer, counts) else { return answer };
         let Some(page) = &self.hosts[host].guard.page else { return answer };
         let leader = Leader {

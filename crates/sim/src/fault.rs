@@ -66,6 +66,8 @@ pub enum Fault {
     StepWallClock(HostId, i64),
     /// An operator deletes one key.
     DeleteKey(Key),
+    /// The keys that say which cluster this is and who leads it are gone.
+    LoseIdentity,
     /// Every key is gone, as after a restore of an empty store.
     WipeStore,
     /// The host, which is down, comes back with an empty disk.
@@ -181,6 +183,11 @@ impl World {
                 let grace = if key == Key::Leader { 32 } else { 60 };
                 self.store.force(&key, None);
                 self.checks.be_lenient(self.now + Duration::from_secs(grace));
+            }
+            Fault::LoseIdentity => {
+                self.store.force(&Key::Initialize, None);
+                self.store.force(&Key::Leader, None);
+                self.checks.be_lenient(self.now + Duration::from_secs(60));
             }
             Fault::WipeStore => {
                 self.store.wipe();

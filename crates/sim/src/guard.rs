@@ -74,11 +74,11 @@ const KILL_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 impl World {
     /// The guard looks at page, clock and server, and acts.
     pub fn guard_looks(&mut self, host: HostId) {
-        let tick = match self.weakness {
-            Some(Weakness::Known(Known::NoDeadlines)) => return,
-            Some(Weakness::GuardIsLate) => self.boot(host) - LATE,
-            Some(_) | None => self.boot(host),
-        };
+        if self.weakness.has(Weakness::Known(Known::NoDeadlines)) {
+            return;
+        }
+        let late = if self.weakness.has(Weakness::GuardIsLate) { LATE } else { std::time::Duration::ZERO };
+        let tick = self.boot(host) - late;
         let guard = &mut self.hosts[host].guard;
         if !guard.alive {
             return;
@@ -102,7 +102,7 @@ impl World {
     }
 
     fn guard_kills(&mut self, host: HostId, tick: Tick) {
-        if self.weakness == Some(Weakness::GuardNeverKills) {
+        if self.weakness.has(Weakness::GuardNeverKills) {
             return;
         }
         if !self.hosts[host].guard.killing {
@@ -113,10 +113,8 @@ impl World {
             self.tell(host, jogi_core::ha::Event::Guard(GuardNews::KilledAtHard));
         }
         let World { hosts, rng, weakness, .. } = self;
-        let news = match weakness {
-            Some(Weakness::Known(Known::FenceByPostmaster)) => hosts[host].pg.kill_postmaster(rng),
-            Some(_) | None => hosts[host].pg.kill_all(rng),
-        };
+        let by_postmaster = weakness.has(Weakness::Known(Known::FenceByPostmaster));
+        let news = if by_postmaster { hosts[host].pg.kill_postmaster(rng) } else { hosts[host].pg.kill_all(rng) };
         self.postgres_news(host, news);
         if !self.hosts[host].pg.is_gone() {
             self.schedule_guard(host, tick + KILL_AGAIN);
@@ -124,7 +122,7 @@ impl World {
     }
 
     fn schedule_guard(&mut self, host: HostId, until: Tick) {
-        let late = self.weakness == Some(Weakness::GuardIsLate);
+        let late = self.weakness.has(Weakness::GuardIsLate);
         let until = if late { until + LATE } else { until };
         let at = self.hosts[host].clock.reaches(until);
         self.schedule_at(at, Happening::Guard { host });
@@ -166,7 +164,7 @@ impl World {
         guard.armed = false;
         guard.page = None;
         guard.server_is(Server::None);
-        let dies = *weakness != Some(Weakness::Known(Known::NoParentDeathSignal));
+        let dies = !weakness.has(Weakness::Known(Known::NoParentDeathSignal));
         if dies && pg.running.as_ref().is_some_and(|r| !r.adopted) {
             pg.immediate(rng);
         }

@@ -30,5 +30,5 @@ pub mod wal;
 pub mod weakness;
 pub mod world;
 
-pub use weakness::Weakness;
+pub use weakness::{Weakness, Weaknesses};
 pub use world::{Herd, World};

@@ -50,23 +50,82 @@ impl Weakness {
     pub fn named(name: &str) -> Option<Weakness> {
         Weakness::all().find(|(_, word)| *word == name).map(|(weakness, _)| weakness)
     }
+}
+
+/// The protections that do not work in a world: mostly one; two where each alone is enough to avert the harm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weaknesses {
+    core: Weaken,
+    ours: u16,
+}
+
+impl Weaknesses {
+    /// Reads comma-separated names.
+    pub fn named(names: &str) -> Option<Weaknesses> {
+        let parts = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        parts.map(Weakness::named).try_fold(Weaknesses::default(), |all, one| Some(all.and(one?)))
+    }
+
+    fn and(self, one: Weakness) -> Weaknesses {
+        match one {
+            Weakness::Known(known) => Weaknesses { core: self.core.and(known), ..self },
+            Weakness::GuardIsLate
+            | Weakness::GuardPermitsAll
+            | Weakness::GuardNeverKills
+            | Weakness::PromoteUnarmed
+            | Weakness::NoIntent
+            | Weakness::FenceAtOnce
+            | Weakness::NoReserve
+            | Weakness::IgnoreConflict
+            | Weakness::AcquireUncompared => Weaknesses { ours: self.ours | bit(one), ..self },
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self == Weaknesses::default()
+    }
+
+    pub fn has(self, one: Weakness) -> bool {
+        match one {
+            Weakness::Known(known) => self.core.has(known),
+            Weakness::GuardIsLate
+            | Weakness::GuardPermitsAll
+            | Weakness::GuardNeverKills
+            | Weakness::PromoteUnarmed
+            | Weakness::NoIntent
+            | Weakness::FenceAtOnce
+            | Weakness::NoReserve
+            | Weakness::IgnoreConflict
+            | Weakness::AcquireUncompared => self.ours & bit(one) != 0,
+        }
+    }
 
     /// What the core and the guard are built with.
-    pub fn of_core(weakness: Option<Weakness>) -> Weaken {
-        match weakness {
-            Some(Weakness::Known(known)) => Weaken::only(known),
-            Some(
-                Weakness::GuardIsLate
-                | Weakness::GuardPermitsAll
-                | Weakness::GuardNeverKills
-                | Weakness::PromoteUnarmed
-                | Weakness::NoIntent
-                | Weakness::FenceAtOnce
-                | Weakness::NoReserve
-                | Weakness::IgnoreConflict
-                | Weakness::AcquireUncompared,
-            )
-            | None => Weaken::default(),
-        }
+    pub fn of_core(self) -> Weaken {
+        self.core
+    }
+}
+
+impl From<Weakness> for Weaknesses {
+    fn from(one: Weakness) -> Weaknesses {
+        Weaknesses::default().and(one)
+    }
+}
+
+/// The place in [`OURS`].
+fn bit(one: Weakness) -> u16 {
+    OURS.iter().position(|(weakness, _)| *weakness == one).map_or(0, |place| 1 << place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_read_by_its_names() {
+        let pair = Weaknesses::named("no-intent, promote-unread").expect("known names");
+        assert!(pair.has(Weakness::NoIntent) && pair.has(Weakness::Known(jogi_core::Weakness::PromoteUnread)));
+        assert!(!pair.has(Weakness::NoReserve) && !pair.is_empty());
+        assert_eq!(Weaknesses::named("no-intent,nonsense"), None);
     }
 }

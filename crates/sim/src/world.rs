@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::streams::Stream;
 use crate::trace::{Topic, Trace};
 use crate::wal::{RecordId, Wal};
-use crate::weakness::Weakness;
+use crate::weakness::Weaknesses;
 
 /// One thing that will happen.
 #[derive(Clone, Debug)]
@@ -226,7 +226,7 @@ pub struct World {
     pub commits: u64,
     pub herd: Herd,
     /// What does not protect this world.
-    pub weakness: Option<Weakness>,
+    pub weakness: Weaknesses,
     /// One outcome in so many is lost, late, or overtaken by another; zero leaves them all alone.
     pub trouble_one_in: u64,
     /// System identifiers that initdb made.
@@ -266,7 +266,7 @@ impl World {
             counts: Counts::default(),
             commits: 0,
             herd,
-            weakness: None,
+            weakness: Weaknesses::default(),
             trouble_one_in: 0,
             systems: BTreeSet::new(),
             replies: Vec::new(),

@@ -1,17 +1,17 @@
 //! Each protection switched off once: the scenario that it exists for must go wrong, and be noticed.
 //!
-//! Where a check fails it is named; where the herd merely does not do what it must, the line of the scenario is.
+//! Where a check fails it is named; where the herd merely does not do what it must, the line of the scenario is. The same
+//! by random faults is in `mutations.rs`.
 #![cfg(debug_assertions)]
 
 use std::fs;
 
-use jogi_core::Weakness::*;
 use jogi_sim::scenario::{self, Scenario, run_weakened};
 use jogi_sim::trace::Level;
-use jogi_sim::weakness::Weakness::{self, *};
+use jogi_sim::weakness::Weaknesses;
 
 /// What went wrong first in a world without the protection.
-fn noticed(name: &str, weakness: Option<Weakness>) -> String {
+fn noticed(name: &str, weakness: Weaknesses) -> String {
     let path = scenario::directory().join(format!("{name}.txt"));
     let scenario = Scenario::parse(name, &fs::read_to_string(path).expect("a scenario")).expect("parses");
     let ended = run_weakened(&scenario, Level::Off, weakness);
@@ -22,23 +22,39 @@ fn noticed(name: &str, weakness: Option<Weakness>) -> String {
 #[test]
 fn what_is_switched_off_is_missed() {
     let uncovered = "a member can commit without the leader key";
-    for (name, weakness, expected) in [
-        ("agent_killed", Known(NoDeadlines), uncovered),
-        ("agent_killed", GuardIsLate, uncovered),
-        ("stopped_backend_frozen_f10", Known(FenceByPostmaster), uncovered),
-        ("tree_killed", Known(NoParentDeathSignal), uncovered),
-        ("half_clone", NoIntent, "a half-made directory is started"),
-        ("half_clone", Known(StartHalfCopies), "within"),
-        ("hung_server_f9", Known(IgnoreHung), "the primary is nobody"),
-        ("stray_primary_f16", Known(KeepUnleased), "within"),
-        ("sync_async_never_leads", Known(IgnoreSync), "it came to hold"),
-        ("sync_published_late_f3", Known(SyncBeforeNames), "Lost"),
-        ("sync_forgotten_first", Known(NamesBeforeSync), "an acknowledged commit is missing"),
-        ("failsafe_partition", Known(FailsafeMajority), uncovered),
-        ("initialize_deleted_f8", Known(InitdbAgain), "a cluster is bootstrapped once"),
+    let (two, missing) = ("two members can commit", "an acknowledged commit is missing");
+    let (histories, lacks) = ("two histories met", "the new leader lacks more");
+    for (name, weak, expected) in [
+        ("agent_killed", "no-deadlines", uncovered),
+        ("agent_killed", "guard-is-late", uncovered),
+        ("agent_killed", "acquire-uncompared", two),
+        ("bootstrap", "ignore-conflict", two),
+        ("f10_stopped_backend_frozen", "fence-by-postmaster", uncovered),
+        ("f10_stopped_backend_frozen", "guard-never-kills", uncovered),
+        ("f10_blocked_backend", "fence-at-once", "the data directory is changed under a server"),
+        ("tree_killed", "no-parent-death-signal", uncovered),
+        ("store_errors_paced", "count-errors", uncovered),
+        ("leader_key_deleted", "beat-without-key", uncovered),
+        ("half_clone", "no-intent", "a half-made directory is started"),
+        ("half_clone", "start-half-copies", "within"),
+        ("f9_hung_server", "ignore-hung", "the primary is nobody"),
+        ("f16_stray_primary", "keep-unleased", "a server that no lease covers stays writable"),
+        ("f2_switchover_under_load", "release-before-stop", missing),
+        ("f3_published_late", "sync-before-names", "Lost"),
+        ("sync_forgotten_first", "names-before-sync", missing),
+        ("f4_stale_third", "ignore-sync", missing),
+        ("f4_asynchronous_third", "ignore-sync", "it came to hold"),
+        ("f5_dead_branch", "lsn-before-lineage", "the primary is a"),
+        ("f6_stale_view", "promote-unread", histories),
+        ("f6_same_point", "open-unannounced", histories),
+        ("f6_same_point", "no-reserve", histories),
+        ("f11_stale_candidate", "act-after-stall,promote-unread", lacks),
+        ("f11_stale_candidate", "ignore-lag", lacks),
+        ("failsafe_partition", "failsafe-majority", uncovered),
+        ("f8_initialize_deleted", "initdb-again", "a cluster is bootstrapped once"),
     ] {
-        assert_eq!(noticed(name, None), "", "{name} with every protection");
-        let found = noticed(name, Some(weakness));
-        assert!(!found.is_empty() && found.contains(expected), "{name} with {weakness:?}: '{found}'");
+        assert_eq!(noticed(name, Weaknesses::default()), "", "{name} with every protection");
+        let found = noticed(name, Weaknesses::named(weak).expect("known"));
+        assert!(!found.is_empty() && found.contains(expected), "{name} with {weak}: '{found}'");
     }
 }

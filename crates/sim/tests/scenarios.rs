@@ -71,6 +71,31 @@ fn every_scenario_ends_as_written() {
     assert!(failures.is_empty(), "{} of {} scenarios:\n\n{}", failures.len(), files.len(), failures.join("\n\n"));
 }
 
+/// The sixteen that other systems got wrong are named by their numbers.
+#[test]
+fn all_sixteen_fault_scenarios_are_there() {
+    let names: Vec<String> =
+        files().iter().map(|f| f.file_stem().unwrap_or_default().to_string_lossy().into_owned()).collect();
+    let missing: Vec<usize> =
+        (1..=16).filter(|n| !names.iter().any(|name| name.starts_with(&format!("f{n}_")))).collect();
+    assert!(missing.is_empty(), "no scenario begins with f{missing:?}_");
+}
+
+/// A scenario that is expected to fail and does not turns the run red, and says what to do.
+#[test]
+fn one_that_begins_to_pass_is_told() {
+    let path = std::env::temp_dir().join(format!("begins_to_pass-{}.txt", std::process::id()));
+    let script = "members a\nconfig {\"ttl\": 5, \"loop_wait\": 1}\nexpected-to-fail nobody leads yet\nstart\n";
+    let told = |condition: &str| {
+        fs::write(&path, format!("{script}{condition}\n")).expect("writable");
+        try_one(&path, false, false)
+    };
+    let (passes, fails) = (told("until primary a within 30s"), told("until primary b within 3s"));
+    fs::remove_file(&path).expect("it was written");
+    assert!(passes.is_some_and(|text| text.contains("begins to pass")));
+    assert_eq!(fails, None);
+}
+
 #[test]
 fn the_same_seed_is_the_same_history() {
     let path = files().into_iter().next().expect("there are scenarios");

@@ -2,6 +2,7 @@
 //!
 //! `JOGI_SIM_SEED=n` runs one seed and prints its full trace; `JOGI_SIM_SEEDS=from..to` runs others than usual.
 
+use jogi_sim::Weaknesses;
 use jogi_sim::seeds::shrink::shrink;
 use jogi_sim::seeds::{Campaign, Options, Plan, run_plan, run_seed, story};
 use jogi_sim::trace::Level;
@@ -33,9 +34,9 @@ fn herds_survive_random_faults() {
     println!("{report}");
     if let Some(first) = findings.first() {
         let options = Options::default();
-        let ended = run_plan(&Plan::new(first.seed, &options), Level::Off, None);
-        let (smallest, _) = shrink(first.seed, &options, ended, None);
-        panic!("{}", story::tell(first.seed, &smallest, &first.text, None));
+        let ended = run_plan(&Plan::new(first.seed, &options), Level::Off, Weaknesses::default());
+        let (smallest, _) = shrink(first.seed, &options, ended, Weaknesses::default());
+        panic!("{}", story::tell(first.seed, &smallest, &first.text, Weaknesses::default()));
     }
     let missing = report.missing();
     assert!(missing.is_empty(), "never happened, so never tested: {}", missing.join(", "));

@@ -42,7 +42,7 @@ impl World {
             Act::Compare { upstream } => self.compare(host, &upstream),
             Act::FindEndOfWal => self.end_of_wal(host),
             Act::ReadHistory { timeline } => self.read_history(host, timeline),
-            Act::ReserveTimelines { .. } if self.weakness == Some(Weakness::NoReserve) => Ok(Yield::Done),
+            Act::ReserveTimelines { .. } if self.weakness.has(Weakness::NoReserve) => Ok(Yield::Done),
             Act::ReserveTimelines { above, up_to } => match self.hosts[host].pg.data_mut() {
                 Some(data) => {
                     data.reserve(above, up_to);
@@ -54,7 +54,7 @@ impl World {
                 Err(Failure::Failed(format!("cannot write a file: {NO_SPACE}")))
             }
             Act::Intend { intent } => {
-                if self.weakness != Some(Weakness::NoIntent) {
+                if !self.weakness.has(Weakness::NoIntent) {
                     self.hosts[host].intent = Some((intent, self.hosts[host].incarnation));
                 }
                 Ok(Yield::Done)
@@ -336,8 +336,8 @@ impl World {
     }
 
     fn may_launch(&mut self, host: HostId, as_: LaunchAs, setup: &Setup, tick: Tick) -> Result<(), String> {
-        let all = self.weakness == Some(Weakness::GuardPermitsAll);
-        let unarmed = self.weakness == Some(Weakness::PromoteUnarmed);
+        let all = self.weakness.has(Weakness::GuardPermitsAll);
+        let unarmed = self.weakness.has(Weakness::PromoteUnarmed);
         let guard = &mut self.hosts[host].guard;
         match (as_, &setup.mode) {
             (LaunchAs::Primary { generation }, _) => {
@@ -357,12 +357,12 @@ impl World {
         if !guard.alive {
             return Some(Err(Failure::Failed("no guard is running".to_owned())));
         }
-        let unarmed = self.weakness == Some(Weakness::PromoteUnarmed);
+        let unarmed = self.weakness.has(Weakness::PromoteUnarmed);
         let was_armed = std::mem::replace(&mut guard.armed, true);
         let permit = guard.permit(generation.0, tick);
         guard.armed = was_armed || !unarmed;
         if let Err(refusal) = permit
-            && self.weakness != Some(Weakness::GuardPermitsAll)
+            && !self.weakness.has(Weakness::GuardPermitsAll)
         {
             return Some(Err(Failure::Refused(refusal)));
         }
@@ -526,7 +526,7 @@ impl World {
                 self.core_hears(host, Event::View { cluster, read_at: sent, linearizable: true });
                 self.done(host, id, Ok(Yield::Done));
             }
-            store::Answer::Wrote(Written::Conflict) if self.weakness == Some(Weakness::IgnoreConflict) => {
+            store::Answer::Wrote(Written::Conflict) if self.weakness.has(Weakness::IgnoreConflict) => {
                 let revision = jogi_core::view::Revision::default();
                 self.done(host, id, Ok(Yield::Wrote(Written::Done { revision })));
             }

@@ -181,8 +181,8 @@ impl World {
         let seed = self.rng.draw() >> 20;
         let name: MemberName = self.hosts[host].name.clone();
         let agent = Agent {
-            ha: Ha::new(self.local(host)).weakened(Weakness::of_core(self.weakness)),
-            keeper: Keeper::new(Options { name, ttl, seed, adopt }, tick).weakened(Weakness::of_core(self.weakness)),
+            ha: Ha::new(self.local(host)).weakened(self.weakness.of_core()),
+            keeper: Keeper::new(Options { name, ttl, seed, adopt }, tick).weakened(self.weakness.of_core()),
             stall: Stall::No,
             backlog: Vec::new(),
             works: BTreeMap::new(),
@@ -406,7 +406,7 @@ impl World {
             let name = self.hosts[host].name.clone();
             let mut ask = request.ask;
             if let keeper::Ask::Acquire { expect, .. } = &mut ask
-                && self.weakness == Some(Weakness::AcquireUncompared)
+                && self.weakness.has(Weakness::AcquireUncompared)
             {
                 expect.leader = jogi_core::view::Condition::Always;
             }

@@ -174,7 +174,7 @@ impl World {
     }
 
     fn fence(&mut self, host: HostId, id: EffectId, kill: bool) {
-        let by_postmaster = self.weakness == Some(Weakness::Known(jogi_core::Weakness::FenceByPostmaster));
+        let by_postmaster = self.weakness.has(Weakness::Known(jogi_core::Weakness::FenceByPostmaster));
         if kill {
             let World { hosts, rng, .. } = self;
             let pg = &mut hosts[host].pg;
@@ -182,7 +182,7 @@ impl World {
             self.postgres_news(host, news);
         }
         let fenced = self.hosts[host].pg.is_gone()
-            || self.weakness == Some(Weakness::FenceAtOnce)
+            || self.weakness.has(Weakness::FenceAtOnce)
             || (by_postmaster && self.hosts[host].pg.running.is_none());
         if fenced && self.work(host, id).is_some() {
             self.send_outcome(host, id, Ok(Yield::Done), Duration::from_millis(1));
@@ -209,7 +209,7 @@ impl World {
             self.checks.fail(now, "the data directory is changed under a server", format!("{name}: {}", act.name()));
         }
         let source = self.source_of(act).and_then(|source| self.hosts[source].pg.data().cloned());
-        let looks_whole = source.filter(|_| self.weakness == Some(Weakness::NoIntent)).map(Box::new);
+        let looks_whole = source.filter(|_| self.weakness.has(Weakness::NoIntent)).map(Box::new);
         let World { hosts, .. } = self;
         let dir = &mut hosts[host].pg.dir;
         let Some(making) = making(act) else { return };

@@ -1,7 +1,8 @@
 //! In the synchronous modes no acknowledged commit is missing from a primary.
 //!
-//! It counts what standbys had confirmed when its client was told, while a synchronous mode has been in force from then
-//! on without a break: switched off, it promises nothing, not even for what was confirmed before.
+//! It counts whatever a client was told is done while a synchronous mode was in force and the `sync` key named a leader,
+//! and since then without a break: switched off, it promises nothing, not even for what was confirmed before. A commit
+//! that no standby had confirmed counts as well: then the key names no standby, and nobody but its own member may lead.
 
 use super::{Rules, Violation};
 use crate::clock::Moment;
@@ -20,7 +21,7 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// Looks at each primary once, as soon as it is one.
     pub fn check(&mut self, world: &World, rules: &Rules, lenient: bool) -> Option<Violation> {
-        let promised = rules.sync && !lenient;
+        let promised = rules.sync && !lenient && world.store.view().sync.leader.is_some();
         self.since = if promised { self.since.or(Some(world.now)) } else { None };
         let primary = world.leader_host().filter(|host| world.hosts[*host].pg.phase() == Some(Phase::Primary))?;
         let life = (primary, world.hosts[primary].pg.server);
@@ -35,16 +36,17 @@ impl Acknowledged {
     pub fn missing(&self, world: &World, primary: HostId) -> Option<Violation> {
         let since = self.since?;
         let tip = world.hosts[primary].pg.data()?.tip;
-        let acked = world.clients.iter().flat_map(|c| &c.acked).filter(|a| a.synchronous && a.at >= since);
+        let acked = world.clients.iter().flat_map(|c| &c.acked).filter(|a| a.at >= since);
         let lost = acked.filter(|a| !world.wal.contains(tip, a.record)).min_by_key(|a| a.record)?;
         Some(Violation {
             at: world.now,
             check: "an acknowledged commit is missing from the primary",
             text: format!(
-                "{} does not have {}, which {} committed and a standby had confirmed when its client was told at {} s",
+                "{} does not have {}, which {} committed, {}, and of which its client was told at {} s",
                 world.hosts[primary].name,
                 world.wal.end(lost.record),
                 world.hosts[lost.host].name,
+                if lost.synchronous { "a standby confirmed" } else { "no standby confirmed" },
                 lost.at
             ),
         })

@@ -12,6 +12,7 @@ pub mod liveness;
 pub mod lost_rows;
 mod one_history;
 mod single_writer;
+mod strays_are_closed;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub struct Checks {
     lag_of_the_winner: lag_of_the_winner::LagOfTheWinner,
     lanes: lanes::Lanes,
     lease_covers_writer: lease_covers_writer::LeaseCoversWriter,
+    strays_are_closed: strays_are_closed::StraysAreClosed,
     /// What is promised without pause does not hold before this moment.
     lenient_until: Moment,
     /// Before this moment a writer may be covered by the others' promises instead of the leader key.
@@ -124,6 +126,7 @@ impl Checks {
             self.bootstrap_once.check(world),
             self.acknowledged.check(world, &rules, lenient),
             self.lag_of_the_winner.check(world, lenient),
+            self.strays_are_closed.check(world, lenient),
         ];
         self.violations.extend(found.into_iter().flatten());
     }

@@ -13,7 +13,7 @@ use crate::invariants::{liveness, lost_rows};
 use crate::net::{HostId, Node};
 use crate::postgres::{Phase, StuckBackend};
 use crate::trace::{Level, Line};
-use crate::weakness::Weakness;
+use crate::weakness::Weaknesses;
 use crate::world::{Herd, World};
 
 /// How a scenario ended.
@@ -33,6 +33,9 @@ struct Mark {
     replies: usize,
 }
 
+/// `lack-wal`: so many bytes must come from elsewhere before the data directory is consistent.
+const LACKED: u64 = 60_000;
+
 struct Runner {
     world: World,
     mark: Mark,
@@ -43,11 +46,11 @@ struct Runner {
 
 /// Runs a scenario from its first line to its last or to the first failure.
 pub fn run(scenario: &Scenario, level: Level) -> Ended {
-    run_weakened(scenario, level, None)
+    run_weakened(scenario, level, Weaknesses::default())
 }
 
 /// As [`run`], in a world that lacks a protection: what is not fulfilled does not end it, only a failed check does.
-pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness>) -> Ended {
+pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Weaknesses) -> Ended {
     let mut herd = Herd { members: Vec::new(), dynamic: json!({}), seed: 1 };
     for (_, command) in &scenario.commands {
         if let Command::Members(names) = command {
@@ -68,7 +71,7 @@ pub fn run_weakened(scenario: &Scenario, level: Level, weakness: Option<Weakness
     for (line, command) in &scenario.commands {
         if let Err(what) = runner.carry_out(command) {
             failure = failure.or(Some(format!("{}.txt, line {line}: {what}", scenario.name)));
-            if weakness.is_none() || runner.world.checks.failed() {
+            if weakness.is_empty() || runner.world.checks.failed() {
                 break;
             }
         }
@@ -198,6 +201,10 @@ impl Runner {
             "foreign-data" => {
                 let Some(data) = self.world.hosts[host].pg.data_mut() else { return false };
                 data.system += 1;
+            }
+            "lack-wal" => {
+                let Some(data) = self.world.hosts[host].pg.data_mut() else { return false };
+                data.min_recovery.0 += LACKED;
             }
             _ => return false,
         }

@@ -9,7 +9,7 @@ use super::plan::{Options, Plan};
 use super::report::Report;
 use super::run::run_plan;
 use crate::trace::Level;
-use crate::weakness::Weakness;
+use crate::weakness::Weaknesses;
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Campaign {
     pub from: u64,
     pub count: u64,
     pub options: Options,
-    pub weakness: Option<Weakness>,
+    pub weakness: Weaknesses,
     pub jobs: usize,
     /// Goes on after a failing seed.
     pub keep_going: bool,
@@ -40,7 +40,14 @@ struct One {
 
 impl Campaign {
     pub fn new(from: u64, count: u64) -> Campaign {
-        Campaign { from, count, options: Options::default(), weakness: None, jobs: 1, keep_going: false }
+        Campaign {
+            from,
+            count,
+            options: Options::default(),
+            weakness: Weaknesses::default(),
+            jobs: 1,
+            keep_going: false,
+        }
     }
 
     /// Runs until the end or the first failing seed; `watch` hears of every seed in order.

@@ -74,6 +74,8 @@ pub enum Kind {
     ChangeSync,
     AddMember,
     RemoveMember,
+    LoseIdentity,
+    StoreLags,
 }
 
 impl Kind {
@@ -126,6 +128,9 @@ impl Kind {
         Kind::RemoveMember,
     ];
 
+    /// Those that only profiles of one hazard know.
+    pub const RARE: [Kind; 2] = [Kind::LoseIdentity, Kind::StoreLags];
+
     pub fn group(self) -> Group {
         match self {
             Kind::Isolate
@@ -142,7 +147,9 @@ impl Kind {
             | Kind::StoreAppliesAndFails
             | Kind::StoreChangesLeader
             | Kind::DelayWatch
-            | Kind::DeleteLeaderKey => Group::Store,
+            | Kind::DeleteLeaderKey
+            | Kind::LoseIdentity
+            | Kind::StoreLags => Group::Store,
             Kind::CrashHost
             | Kind::KillAgent
             | Kind::FreezeAgent
@@ -220,7 +227,9 @@ impl Kind {
             | Kind::ChangeTtl
             | Kind::ChangeSync
             | Kind::AddMember
-            | Kind::RemoveMember => false,
+            | Kind::RemoveMember
+            | Kind::LoseIdentity
+            | Kind::StoreLags => false,
         }
     }
 
@@ -284,6 +293,8 @@ impl Kind {
             Kind::ChangeSync => Fault::Patch(sync_settings(size)),
             Kind::AddMember => Fault::AddMember((0..world.hosts.len()).find(|h| world.hosts[*h].absent)?),
             Kind::RemoveMember => remove_member(world, host)?,
+            Kind::LoseIdentity => Fault::LoseIdentity,
+            Kind::StoreLags => Fault::StoreSlow(millis(250, 480)),
         })
     }
 }
@@ -334,6 +345,7 @@ pub fn undo_of(kind: Kind, fault: &Fault) -> Option<Fault> {
         | Fault::DeleteKey(_)
         | Fault::WipeStore
         | Fault::LoseDisk(_)
+        | Fault::LoseIdentity
         | Fault::AddMember(_)
         | Fault::Nothing
         | Fault::Ask(..)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use super::profile::Profile;
 use crate::net::HostId;
+use crate::postgres::data::Dir;
 use crate::rng::Rng;
 use crate::world::{Herd, World};
 
@@ -33,6 +34,17 @@ pub enum Aim {
     Member(u64),
 }
 
+/// What a fault may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Await {
+    /// The next change of the leader lock.
+    Change,
+    /// Somebody copies or rewinds; it meets that member.
+    Copy,
+    /// Somebody's agent runs on an empty data directory.
+    Empty,
+}
+
 /// One fault in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -46,14 +58,17 @@ pub struct Planned {
     pub aim: Aim,
     pub other: u64,
     pub size: u64,
-    /// It waits for the next change of the leader lock, and strikes so long after it: in the middle of a promotion.
-    pub after_change: Option<Duration>,
+    /// It waits for this, and strikes so long after it: in the middle of a promotion, of a copy.
+    pub after: Option<(Await, Duration)>,
     pub gentle: bool,
 }
 
 impl Planned {
     pub fn host(&self, world: &World) -> HostId {
         let members = world.hosts.len() as u64;
+        if let Some(host) = self.after.filter(|(what, _)| *what == Await::Copy).and_then(|_| copying(world)) {
+            return host;
+        }
         let number = match self.aim {
             Aim::Member(number) => number,
             Aim::Leader(number) => {
@@ -66,6 +81,16 @@ impl Planned {
     pub fn other(&self, world: &World) -> HostId {
         (self.other % world.hosts.len() as u64) as usize
     }
+}
+
+/// Whose data directory is half made at this moment.
+pub fn copying(world: &World) -> Option<HostId> {
+    world.hosts.iter().position(|host| matches!(host.pg.dir, Dir::HalfMade(_)))
+}
+
+/// Whose agent runs on an empty data directory.
+pub fn empty(world: &World) -> Option<HostId> {
+    world.hosts.iter().position(|host| host.agent.is_some() && matches!(host.pg.dir, Dir::Empty))
 }
 
 #[derive(Clone, Debug)]
@@ -97,11 +122,15 @@ impl Plan {
         let profile = options.profile.unwrap_or(drawn);
         let drawn = *rng.pick(&[1, 2, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7]).unwrap_or(&3);
         let members = options.members.unwrap_or(drawn).clamp(1, MEMBERS_MAX);
+        let members = if profile.is_hazard() { options.members.unwrap_or(members.max(3)) } else { members };
         let absent = usize::from(rng.one_in(4) && members > 2);
-        let gentle = profile == Profile::Calm;
+        let gentle = profile.is_gentle();
         let drift = if gentle { 0 } else { *rng.pick(&[0, 500, 5_000, 10_000]).unwrap_or(&0) };
         let drifts = NAMES.iter().map(|_| rng.range(0, 2 * drift + 1) as i64 - drift as i64).collect();
-        let dynamic = settings(&mut rng);
+        let mut dynamic = settings(&mut rng);
+        if let (Value::Object(all), Value::Object(more)) = (&mut dynamic, profile.settings(&mut Rng::new(seed))) {
+            all.extend(more);
+        }
         let clients = if rng.one_in(4) {
             (0..rng.range(2, 5)).map(|_| rng.millis(50, 500)).collect()
         } else {
@@ -147,11 +176,18 @@ fn settings(rng: &mut Rng) -> Value {
 
 fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
     // What this seed likes: the profile's preferences, and whims of its own.
-    let weights = Kind::ALL.map(|kind| profile.weight(kind) * *rng.pick(&[0, 1, 1, 2, 6]).unwrap_or(&1));
+    let mut weights =
+        Kind::ALL.map(|kind| (kind, profile.weight(kind) * *rng.pick(&[0, 1, 1, 2, 6]).unwrap_or(&1))).to_vec();
+    if profile.is_hazard() {
+        weights = profile.kinds().iter().map(|(kind, weight)| (*kind, weight * rng.range(1, 4))).collect();
+    }
+    let dense = profile.is_hazard() && !gentle;
     let spacing = if gentle { 6_000 } else { *rng.pick(&[3_000, 8_000, 20_000, 50_000, 90_000]).unwrap_or(&8_000) };
     let longest = if gentle { 45_000 } else { *rng.pick(&[15_000, 40_000, 120_000]).unwrap_or(&40_000) };
     let length = if gentle { rng.range(3, 8) * 6_000 } else { rng.range(60_000, 300_000 + 10 * spacing) };
-    let to_leader = rng.range(2, 5);
+    let (spacing, longest) =
+        if dense { (*rng.pick(&[1_500, 3_000, 6_000]).unwrap_or(&3_000), 20_000) } else { (spacing, longest) };
+    let to_leader = if dense { 2 } else { rng.range(2, 5) };
     let mut at = 0;
     let mut all = Vec::new();
     while at < length {
@@ -164,7 +200,10 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
         let (number, draw) = (all.len() + 1, rng.draw());
         let aim = if rng.one_in(to_leader) { Aim::Leader(draw) } else { Aim::Member(draw) };
         let (other, size) = (rng.draw(), rng.draw());
-        let after_change = (rng.one_in(6) && !gentle).then(|| rng.millis(0, 400));
+        let mut after = (rng.one_in(6) && !gentle).then(|| (Await::Change, rng.millis(0, 400)));
+        if profile.is_hazard() {
+            after = profile.awaits(kind).map(|what| (what, rng.millis(0, 1_000))).or(after);
+        }
         all.push(Planned {
             number,
             kind,
@@ -174,18 +213,18 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
             aim,
             other,
             size,
-            after_change,
+            after,
             gentle,
         });
     }
     all
 }
 
-fn weighted(rng: &mut Rng, weights: &[u64]) -> Kind {
-    let mut at = rng.range(0, weights.iter().sum::<u64>());
-    for (kind, weight) in Kind::ALL.into_iter().zip(weights) {
+fn weighted(rng: &mut Rng, weights: &[(Kind, u64)]) -> Kind {
+    let mut at = rng.range(0, weights.iter().map(|(_, weight)| weight).sum::<u64>());
+    for (kind, weight) in weights {
         if at < *weight {
-            return kind;
+            return *kind;
         }
         at -= weight;
     }

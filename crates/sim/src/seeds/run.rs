@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::kind::undo_of;
-use super::plan::{Options, Plan, Planned};
+use super::plan::{Await, Options, Plan, Planned, copying, empty};
 use super::profile::Profile;
 use crate::agent::Stall;
 use crate::clock::Moment;
@@ -15,7 +15,7 @@ use crate::invariants::liveness::{is_healthy, why_not};
 use crate::invariants::lost_rows::lost;
 use crate::store::Health;
 use crate::trace::Level;
-use crate::weakness::Weakness;
+use crate::weakness::Weaknesses;
 use crate::world::{Happening, Host, World};
 
 /// One seed's world at its end, and the first thing that went wrong.
@@ -40,16 +40,16 @@ pub struct Failure {
 const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(180);
 /// How long it may take to heal once all is repaired.
 pub const HEAL_LIMIT: Duration = Duration::from_secs(300);
-/// How long a fault waits for the lock to change hands.
-const CHANGE_WAIT: Duration = Duration::from_secs(15);
+/// How long a fault waits for the lock to change hands, or for what else it waits for.
+const AWAITED: Duration = Duration::from_secs(15);
 /// How long it is watched after that.
 const REST: Duration = Duration::from_secs(20);
 
 pub fn run_seed(seed: u64, level: Level) -> Ended {
-    run_plan(&Plan::new(seed, &Options::default()), level, None)
+    run_plan(&Plan::new(seed, &Options::default()), level, Weaknesses::default())
 }
 
-pub fn run_plan(plan: &Plan, level: Level, weakness: Option<Weakness>) -> Ended {
+pub fn run_plan(plan: &Plan, level: Level, weakness: Weaknesses) -> Ended {
     let mut world = World::new(plan.herd.clone());
     world.trace.level = level;
     world.weakness = weakness;
@@ -66,14 +66,15 @@ pub fn run_plan(plan: &Plan, level: Level, weakness: Option<Weakness>) -> Ended 
     if failure.is_none() {
         plan.clients.iter().for_each(|every| run.world.add_client(*every));
         run.world.run_for(Duration::from_secs(1));
-        failure = if plan.profile == Profile::Calm { run.gently(plan) } else { run.roughly(plan) };
+        run.world.replication_delay = plan.profile.replication_delay();
+        failure = if plan.profile.is_gentle() { run.gently(plan) } else { run.roughly(plan) };
     }
     let Run { mut world, struck } = run;
     if failure.is_none() && !world.checks.failed() {
         Checks::at_the_end(&mut world);
     }
     let lost_rows = lost(&world).map_or(0, |l| l.rows);
-    if failure.is_none() && plan.profile == Profile::Calm && lost_rows > 0 {
+    if failure.is_none() && plan.profile.is_gentle() && lost_rows > 0 {
         let text = format!("acknowledged rows are lost after faults that may lose none: {:?}", lost(&world));
         failure = Some(Failure { check: "faults that may lose nothing lose nothing", text });
     }
@@ -139,10 +140,15 @@ impl Run {
         for planned in &plan.faults {
             let end = plan.until.map_or(Moment(u64::MAX), |until| Moment(0) + until);
             self.world.run_until((began + planned.at).min(end));
-            if let Some(after) = planned.after_change {
-                let (until, before) = ((self.world.now + CHANGE_WAIT).min(end), self.world.counts.leader_changes);
-                if self.world.run_while(until, |world| world.counts.leader_changes == before) {
-                    self.world.run_for(after);
+            if let Some((what, wait)) = planned.after {
+                let (until, before) = ((self.world.now + AWAITED).min(end), self.world.counts.leader_changes);
+                let comes = self.world.run_while(until, |world| match what {
+                    Await::Change => world.counts.leader_changes == before,
+                    Await::Copy => copying(world).is_none(),
+                    Await::Empty => empty(world).is_none(),
+                });
+                if comes {
+                    self.world.run_for(wait);
                 }
             }
             if self.ends(plan) {

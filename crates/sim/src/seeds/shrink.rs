@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::plan::{Options, Plan};
 use super::run::{Ended, run_plan};
 use crate::trace::Level;
-use crate::weakness::Weakness;
+use crate::weakness::Weaknesses;
 
 /// So many worlds are tried at most.
 const TRIES: u32 = 400;
 
 /// The seed's options at their smallest, with how it ends then.
-pub fn shrink(seed: u64, given: &Options, ended: Ended, weakness: Option<Weakness>) -> (Options, Ended) {
+pub fn shrink(seed: u64, given: &Options, ended: Ended, weakness: Weaknesses) -> (Options, Ended) {
     let Some(check) = ended.failure.as_ref().map(|f| f.check) else { return (given.clone(), ended) };
     let mut search = Search { seed, check, weakness, left: TRIES, best: (given.clone(), ended) };
     let struck = search.best.1.struck.iter().map(|planned| planned.number).collect();
@@ -29,7 +29,7 @@ pub fn shrink(seed: u64, given: &Options, ended: Ended, weakness: Option<Weaknes
 struct Search {
     seed: u64,
     check: &'static str,
-    weakness: Option<Weakness>,
+    weakness: Weaknesses,
     left: u32,
     best: (Options, Ended),
 }

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use super::plan::{Options, Plan};
 use super::run::{Ended, run_plan, said};
 use crate::trace::{Level, Line, Topic};
-use crate::weakness::Weakness;
+use crate::weakness::Weaknesses;
 use crate::world::{Host, World};
 
 /// Lines shown at most; from a longer story the middle is left out.
 const LINES: usize = 240;
 
 /// The story of a seed that fails, as short as it could be made.
-pub fn tell(seed: u64, options: &Options, original: &str, weakness: Option<Weakness>) -> String {
+pub fn tell(seed: u64, options: &Options, original: &str, weakness: Weaknesses) -> String {
     let plan = Plan::new(seed, options);
     let ended = run_plan(&plan, Level::Notes, weakness);
     let mut text = String::new();
