@@ -3,7 +3,7 @@
 # exactly what to install otherwise. Quiet when there is nothing to do.
 #
 #   scripts/prepare.sh up [OPTIONS OF jogi up]   what a herd needs: PostgreSQL, etcd, a Rust toolchain
-#   scripts/prepare.sh test                      what the tests need besides: network namespaces, a client of etcd
+#   scripts/prepare.sh test                      what the tests need besides: network namespaces, a client of etcd, a Patroni
 set -eu
 what=${1:-up}
 [ "$#" = 0 ] || shift
@@ -45,6 +45,8 @@ if [ "$what" = test ]; then
     have etcdctl || missing+=(etcd-client)
     [ -x /sbin/ip ] || have ip || missing+=(iproute2)
     have setpriv && have unshare || missing+=(util-linux)
+    # For the tests that compare with Patroni, which can be left out.
+    ! am_root || /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 fi
 
 # A herd makes its own servers: the distribution's default cluster would only take a port and memory.
@@ -140,3 +142,8 @@ elif ! has_tools; then
     lacking=1
 fi
 [ -z "$lacking" ] || exit 1
+
+# The tests that compare with Patroni say themselves that they did not run: no reason to stop here.
+if [ "$what" = test ]; then
+    "$(dirname "$0")/patroni.sh" >/dev/null || true
+fi

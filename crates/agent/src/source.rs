@@ -45,16 +45,19 @@ impl Source {
         &self.environment
     }
 
+    /// The files by name and text, in the order in which they are merged: what a later one says counts. Blocking.
+    pub fn files(&self) -> Result<Vec<(String, String)>, SourceError> {
+        let Some(path) = &self.path else { return Ok(Vec::new()) };
+        let read = |file: PathBuf| match std::fs::read_to_string(&file) {
+            Ok(text) => Ok((file.display().to_string(), text)),
+            Err(cause) => Err(SourceError::Read { path: file, cause }),
+        };
+        files_of(path)?.into_iter().map(read).collect()
+    }
+
     /// Reads everything anew. Blocking.
     pub fn load(&self) -> Result<Loaded, SourceError> {
-        let mut files = Vec::new();
-        if let Some(path) = &self.path {
-            for file in files_of(path)? {
-                let text =
-                    std::fs::read_to_string(&file).map_err(|cause| SourceError::Read { path: file.clone(), cause })?;
-                files.push((file.display().to_string(), text));
-            }
-        }
+        let files = self.files()?;
         match (Local::load(&files, &self.environment), &self.missing) {
             (loaded, None) => Ok(loaded?),
             (Err(cause), Some(path)) => Err(SourceError::Missing { path: path.clone(), cause }),

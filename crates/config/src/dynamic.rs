@@ -99,7 +99,8 @@ fn set_path(config: &mut Map<String, Value>, key: &str, rest: &[&str], value: Va
 pub fn set_parameter(config: &mut Value, setting: &str) -> Result<(), SetError> {
     match setting.contains('=') {
         true => set(config, &format!("postgresql.parameters.{}", setting.trim_start())),
-        false => Err(SetError::NoEquals(setting.to_owned())),
+        // Told as it was understood, which is how patronictl tells it.
+        false => Err(SetError::NoEquals(format!("postgresql.parameters.{setting}"))),
     }
 }
 

@@ -14,12 +14,13 @@
 //! - [`postgres`]: PostgreSQL parameters: effective values, validity per version, rendered files.
 //! - [`shell`]: commands split into words.
 //! - [`moment`]: points of time as people write them.
-//! - [`sample`]: the sample configuration.
+//! - [`sample`], [`generate`]: the sample configuration, and that of a server that runs already.
 //! - [`validate`]: the checks of `--validate-config`.
 
 pub mod address;
 pub mod dynamic;
 pub mod env;
+pub mod generate;
 pub mod local;
 pub mod moment;
 pub mod options;

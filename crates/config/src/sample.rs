@@ -1,4 +1,4 @@
-//! The sample configuration of `--generate-sample-config`.
+//! The sample configuration of `--generate-sample-config`, and what `--generate-config` has in common with it.
 
 use serde_json::{Map, Value, json};
 
@@ -26,18 +26,24 @@ pub struct SampleInput {
 
 /// The text of `--generate-sample-config`: sane defaults, with what the variables say on top.
 pub fn sample_config(input: &SampleInput, env: &Environment) -> String {
-    let mut config = template(input);
+    let mut config = template(input, env);
+    adjust(&mut config, input.version);
+    format(&config)
+}
+
+/// Sane defaults, with what the variables say on top.
+pub(crate) fn template(input: &SampleInput, env: &Environment) -> Value {
+    let mut config = defaults(input);
     let mut variables = env::read(env).config;
     let bootstrap = variables.entry("bootstrap").or_insert_with(|| json!({}));
     bootstrap["dcs"] = dynamic_defaults();
     if let Value::Object(config) = &mut config {
         patch_map(config, &variables);
     }
-    adjust(&mut config, input.version);
-    format(&config)
+    config
 }
 
-fn template(input: &SampleInput) -> Value {
+fn defaults(input: &SampleInput) -> Value {
     let text = |given: &Option<String>| given.clone().unwrap_or_else(|| PLACEHOLDER.to_owned());
     let address = text(&input.address);
     json!({
@@ -129,7 +135,8 @@ bootstrap:
   # via `bootstrap.dcs` section, please use `patronictl edit-config`!
   dcs:";
 
-fn format(config: &Value) -> String {
+/// The sections in Patroni's order, with its comments.
+pub(crate) fn format(config: &Value) -> String {
     let mut lines = Vec::new();
     let section = |lines: &mut Vec<String>, name: &str| {
         if let Some(value) = config.get(name) {

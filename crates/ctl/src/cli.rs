@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn short_forms_mean_what_they_mean_to_patronictl() {
-        match parse(&["query", "demo", "-c", "select 1", "-d", "db", "-f", "x", "-U", "u", "-W"]) {
+        match parse(&["query", "demo", "-c", "select 1", "-d", "db", "-f", "/dev/null", "-U", "u", "-W"]) {
             Ok(Command::Query(query)) => {
                 assert_eq!((query.command.as_deref(), query.dbname.as_deref()), (Some("select 1"), Some("db")));
                 assert!(query.watch.often && query.file.is_some());

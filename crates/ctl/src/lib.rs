@@ -63,6 +63,11 @@ pub fn main(options: Options) -> ExitCode {
     }
 }
 
+/// Asks for a password on the terminal, not shown while it is typed. `None`: there is nobody to answer.
+pub async fn ask_password(question: &str) -> Option<String> {
+    prompt::ask_hidden(question).await.ok()
+}
+
 /// Where the signal cannot be caught it ends the process by itself.
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {

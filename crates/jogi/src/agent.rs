@@ -7,11 +7,12 @@ use clap::Args;
 use jogi_agent::Options;
 use jogi_agent::local::VERSION;
 
-use crate::{sample, validate};
+use crate::{generate, sample, validate};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The configuration: a YAML file, or a directory of them. Without it PATRONI_* variables are the configuration.
+    /// With --generate-…: the file to write, instead of printing.
     config: Option<PathBuf>,
 
     /// Print the version and end.
@@ -30,9 +31,17 @@ pub struct Arguments {
     #[arg(short, long, requires = "validate_config")]
     print: bool,
 
-    /// Print (or write to FILE) a sample configuration, and end.
-    #[arg(long, group = "instead", value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    generate_sample_config: Option<PathBuf>,
+    /// Print (or write to CONFIG) a sample configuration, and end.
+    #[arg(long, group = "instead")]
+    generate_sample_config: bool,
+
+    /// Print (or write to CONFIG) a configuration made from a server that runs on this machine, and end.
+    #[arg(long, group = "instead")]
+    generate_config: bool,
+
+    /// With --generate-config: how to connect to the server [default: libpq's variables].
+    #[arg(long, value_name = "DSN", requires = "generate_config")]
+    dsn: Option<String>,
 }
 
 /// The exit code of what ends by itself; the daemon ends the process.
@@ -41,8 +50,11 @@ pub fn main(arguments: Arguments) -> ExitCode {
         println!("patroni {VERSION}");
         return ExitCode::SUCCESS;
     }
-    if let Some(file) = &arguments.generate_sample_config {
-        return sample::main(file);
+    if arguments.generate_sample_config {
+        return sample::main(arguments.config.as_deref());
+    }
+    if arguments.generate_config {
+        return generate::main(arguments.config.as_deref(), arguments.dsn.as_deref());
     }
     if arguments.validate_config {
         let options = validate::Options { ignore_listen_port: arguments.ignore_listen_port, print: arguments.print };

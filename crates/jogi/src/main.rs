@@ -1,6 +1,7 @@
 //! The one binary. The guard branches off before anything else: no runtime, no argument parser, no thread.
 
 mod agent;
+mod generate;
 mod sample;
 mod sim;
 mod validate;

@@ -1,4 +1,5 @@
-//! `--validate-config`: everything that is wrong with a configuration, one line each.
+//! `--validate-config`: everything that is wrong with a configuration, one line each: Patroni's words, and behind them
+//! where the option stands.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -7,8 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jogi_agent::Source;
-use jogi_config::validate::{Machine, validate};
-use jogi_config::{HostPort, yaml};
+use jogi_config::validate::{Finding, Machine, validate};
+use jogi_config::yaml::Lines;
+use jogi_config::{HostPort, Local, yaml};
 use jogi_pg::data_dir;
 use serde_json::Value;
 
@@ -21,29 +23,64 @@ pub struct Options {
 /// How long a server of the store may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Prints the findings; the exit code is 1 when there are any.
+/// Tells the findings on stderr, as Patroni does; the exit code is 1 when there are any.
 pub fn main(config: Option<PathBuf>, options: Options) -> ExitCode {
-    let loaded = match Source::new(config).load() {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            println!("{error}");
-            return ExitCode::FAILURE;
+    let source = Source::new(config);
+    match findings(&source, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(lines) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            ExitCode::FAILURE
         }
-    };
-    for warning in &loaded.warnings {
-        eprintln!("{warning}");
     }
-    let raw = Value::Object(loaded.local.raw.0.clone());
-    if options.print {
-        print!("{}", yaml::dump(&raw));
-    }
+}
+
+/// Patroni's findings. Where there are none the daemon must be able to start too.
+fn findings(source: &Source, options: Options) -> Result<(), Vec<String>> {
+    let said = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    let files = source.files().map_err(|error| said(&error))?;
+    let raw = Local::merged(&files, source.environment()).map_err(|error| said(&error))?;
     let bin_dir = raw.pointer("/postgresql/bin_dir").and_then(Value::as_str).filter(|dir| !dir.is_empty());
     let machine = ThisMachine { ignore_listen_port: options.ignore_listen_port, bin_dir: bin_dir.map(PathBuf::from) };
     let findings = validate(&raw, &machine);
-    for finding in &findings {
-        println!("{finding}");
+    if !findings.is_empty() {
+        let places = Places::read(&files);
+        return Err(findings.iter().map(|finding| places.tell(finding)).collect());
     }
-    if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let loaded = source.load().map_err(|error| said(&error))?;
+    loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    if options.print {
+        print!("{}", yaml::dump(&raw));
+    }
+    Ok(())
+}
+
+/// Where each option stands.
+struct Places(Vec<(String, Lines)>);
+
+impl Places {
+    fn read(files: &[(String, String)]) -> Places {
+        let lines = |(name, text): &(String, String)| {
+            yaml::parse_document(text).ok().map(|document| (name.clone(), document.lines))
+        };
+        Places(files.iter().filter_map(lines).collect())
+    }
+
+    fn tell(&self, finding: &Finding) -> String {
+        match self.of(&finding.path) {
+            Some((file, line)) => format!("{finding} ({file}, line {line})"),
+            None => finding.to_string(),
+        }
+    }
+
+    /// The file and line that count: those of the option, else of the section that lacks it.
+    fn of(&self, path: &str) -> Option<(&str, usize)> {
+        let keys: Vec<&str> = path.split('.').collect();
+        let at = |depth: usize| {
+            self.0.iter().rev().find_map(|(file, lines)| Some((file.as_str(), lines.of(&keys[..depth])?)))
+        };
+        (1..=keys.len()).rev().find_map(at)
+    }
 }
 
 struct ThisMachine {
@@ -78,7 +115,11 @@ impl Machine for ThisMachine {
         }
         for host in address.hosts() {
             let host = if host.is_empty() || host == "*" { "0.0.0.0" } else { host };
-            if TcpListener::bind((host, address.port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
+            let Ok(addresses) = (host, address.port).to_socket_addrs() else {
+                return Err("[Errno -2] Name or service not known".into());
+            };
+            let in_use = |one| TcpListener::bind(one).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+            if addresses.into_iter().any(in_use) {
                 return Err(format!("Port {} is already in use.", address.port));
             }
         }

@@ -6,6 +6,7 @@ pub mod freezer;
 pub mod herd;
 pub mod http;
 pub mod netns;
+pub mod patroni;
 pub mod process;
 pub mod proxy;
 pub mod require;

@@ -52,9 +52,14 @@ pub fn can(needs: &[Need]) -> bool {
     }
     let why = missing.join("; ");
     assert!(env::var("CI").as_deref() != Ok("true"), "this test cannot run, and CI=true demands it: {why}");
-    eprintln!("SKIPPED: this test did not run: {why}");
-    note_skipped(&why);
+    did_not_run(&why);
     false
+}
+
+/// Says that a test did not run, here and at the end of `make test`. For what [`can`] cannot ask.
+pub fn did_not_run(why: &str) {
+    eprintln!("SKIPPED: this test did not run: {why}");
+    note_skipped(why);
 }
 
 /// For the end of `make test`: a runner shows nothing of a test that passes, and this one has not run.

@@ -1,10 +1,15 @@
-//! JSON bodies: when one is demanded, and what is made of none.
+//! JSON bodies: when one is demanded, what is made of none, and fields of the wrong type.
+//!
+//! Patroni uses what Python makes of any value. A list for a name, or a word for a truth, is a mistake of the requester:
+//! it is answered with 400 and the field, before anything is done.
 
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use jogi_config::postgres::units::parse_bool;
+use jogi_config::python;
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
@@ -48,11 +53,61 @@ async fn read(length: usize, body: Body) -> Result<Map<String, Value>, Answer> {
     }
 }
 
+/// A text, as which a number counts too; `None` when it is missing or empty.
+pub(super) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, Answer> {
+    match body.get(name) {
+        None => Ok(None),
+        Some(value) if !python::is_true(value) => Ok(None),
+        Some(value @ (Value::String(_) | Value::Number(_))) => Ok(Some(python::str(value))),
+        Some(value) => Err(wrong(name, "a string", value)),
+    }
+}
+
+/// A truth in one of PostgreSQL's words; `false` when it is missing.
+pub(super) fn flag(body: &Map<String, Value>, name: &str) -> Result<bool, Answer> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(value) => parse_bool(value).ok_or_else(|| wrong(name, "true or false", value)),
+    }
+}
+
+fn wrong(name: &str, kind: &str, value: &Value) -> Answer {
+    Answer::text(400, format!("The field \"{name}\" should be {kind}, not {}", python::json(value)))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn fields_have_types() {
+        let body = json!({"a": "x", "b": 1, "c": "", "d": null, "e": ["x"], "f": "on", "g": "maybe", "h": true});
+        let Value::Object(body) = body else { panic!("an object") };
+        let refused = |why: &str| Err(Answer::text(400, why));
+        for (name, expected) in [
+            ("a", Ok(Some("x".to_owned()))),
+            ("b", Ok(Some("1".to_owned()))),
+            ("c", Ok(None)),
+            ("d", Ok(None)),
+            ("z", Ok(None)),
+            ("e", refused(r#"The field "e" should be a string, not ["x"]"#)),
+            ("h", refused(r#"The field "h" should be a string, not true"#)),
+        ] {
+            assert_eq!(text(&body, name), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("h", Ok(true)),
+            ("f", Ok(true)),
+            ("z", Ok(false)),
+            ("d", Ok(false)),
+            ("g", Err(Answer::text(400, r#"The field "g" should be true or false, not "maybe""#))),
+            ("e", Err(Answer::text(400, r#"The field "e" should be true or false, not ["x"]"#))),
+        ] {
+            assert_eq!(flag(&body, name), expected, "{name}");
+        }
+    }
 
     fn headers(length: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();

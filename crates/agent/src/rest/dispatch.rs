@@ -49,7 +49,7 @@ impl Call<'_> {
         let component = self.path.trim_start_matches('/').split('/').next().unwrap_or("");
         match method.as_str() {
             "GET" => Ok(self.get(component).await),
-            "HEAD" | "OPTIONS" => Ok(health::get(self.api, self.path, &self.query, true)),
+            "HEAD" | "OPTIONS" => Ok(health::get(self.api, self.path, &self.query, true).await),
             "POST" => self.post(component, body).await,
             "PATCH" if component == "config" => {
                 self.check_access(true).await?;
@@ -81,7 +81,7 @@ impl Call<'_> {
             "metrics" => metrics::get(self.api).await,
             "liveness" => liveness::get(self.api),
             "readiness" => readiness::get(self.api, &self.query).await,
-            _ => health::get(self.api, self.path, &self.query, false),
+            _ => health::get(self.api, self.path, &self.query, false).await,
         }
     }
 
@@ -95,7 +95,7 @@ impl Call<'_> {
             }
             "reinitialize" => {
                 self.check_access(true).await?;
-                Ok(reinitialize::post(self.api, body::optional(self.headers, body).await?).await)
+                reinitialize::post(self.api, body::optional(self.headers, body).await?).await
             }
             "reload" => {
                 self.check_access(true).await?;
@@ -104,7 +104,7 @@ impl Call<'_> {
             "failsafe" => {
                 self.check_access(false).await?;
                 match failsafe::is_enabled(self.api) {
-                    true => Ok(failsafe::post(self.api, body::demanded(self.headers, body).await?).await),
+                    true => failsafe::post(self.api, body::demanded(self.headers, body).await?).await,
                     false => Err(Answer::error(502)),
                 }
             }

@@ -1,6 +1,12 @@
 //! The health endpoints: every GET, HEAD and OPTIONS that is no endpoint of its own (rest-api 4).
 //!
 //! The path is matched by what it contains, in a fixed order, as load balancers are configured for it.
+//!
+//! The snapshot answers. Only a replica that it shows as lagging is asked itself before it is refused: what the leader
+//! has published may be younger than the last look at our server, and a replica that keeps up must not fall out of
+//! a load balancer for that.
+
+use std::time::Duration;
 
 use jogi_config::python;
 use serde_json::Value;
@@ -10,10 +16,20 @@ use super::api::Api;
 use super::document::Status;
 use super::query::Query;
 
+/// A health check is answered within a tenth of a second, whatever our server does.
+const LOOK_PATIENCE: Duration = Duration::from_millis(80);
+
 /// What is asked for, and what may be answered.
-pub(super) fn get(api: &Api, path: &str, query: &Query, bare: bool) -> Answer {
-    let snapshot = api.snapshot();
-    let status = Status::of_snapshot(&snapshot);
+pub(super) async fn get(api: &Api, path: &str, query: &Query, bare: bool) -> Answer {
+    let mut snapshot = api.snapshot();
+    let mut live = None;
+    if let Some(lag) = query.bytes("lag")
+        && is_lagging(&Status::of_snapshot(&snapshot), lag)
+    {
+        live = tokio::time::timeout(LOOK_PATIENCE, api.live.look()).await.ok().flatten();
+        snapshot = api.snapshot();
+    }
+    let status = Status::with_live(&snapshot, live.as_deref());
     let (valid_until, now) = (api.keeper.valid_until(), api.now().boot);
     let code = Health::new(&status, valid_until > now, query).code(path, query);
     match bare {
@@ -34,11 +50,8 @@ struct Health<'a> {
 impl<'a> Health<'a> {
     fn new(status: &'a Status<'a>, holds_lock: bool, query: &Query) -> Health<'a> {
         let role = status.role();
-        let lag = query.bytes("lag");
-        let replica = role == "replica"
-            && status.is_running()
-            && !status.snapshot.local.tags.noloadbalance()
-            && !is_lagging(status, lag);
+        let lags = query.bytes("lag").is_some_and(|lag| is_lagging(status, lag));
+        let replica = role == "replica" && status.is_running() && !status.snapshot.local.tags.noloadbalance() && !lags;
         // In pause, without a store, the role is all there is to go by.
         if status.snapshot.cluster.is_none() && status.snapshot.settings.pause {
             let (primary, standby_leader) = (role == "primary", role == "standby_leader");
@@ -103,9 +116,9 @@ impl<'a> Health<'a> {
     }
 }
 
-/// `lag`: bytes; `None`: none is too much.
-fn is_lagging(status: &Status<'_>, lag: Option<i64>) -> bool {
-    let (leader, Some(lag)) = (status.leader_position(), lag) else { return false };
+/// Whether more than `lag` bytes are missing.
+fn is_lagging(status: &Status<'_>, lag: i64) -> bool {
+    let leader = status.leader_position();
     let replayed = status.row.filter(|row| row.in_recovery).map_or(0, |row| row.replayed.0);
     leader > 0 && i128::from(leader) > i128::from(replayed) + i128::from(lag)
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::api::{Api, CORE_PATIENCE, OPERATION_PATIENCE};
+use super::body::text;
 use super::schedule;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +26,9 @@ pub(super) async fn post(api: &Api, action: Action, body: Map<String, Value>) ->
 }
 
 fn request(api: &Api, action: Action, body: &Map<String, Value>) -> Result<Request, Answer> {
-    let field = |name: &str| body.get(name).filter(|value| python::is_true(value));
-    let text = |name: &str| field(name).map(python::str);
-    let (leader, candidate) = (text("leader"), text("candidate").or_else(|| text("member")));
-    let scheduled_at = field("scheduled_at");
+    let leader = text(body, "leader")?;
+    let candidate = text(body, "candidate")?.or(text(body, "member")?);
+    let scheduled_at = body.get("scheduled_at").filter(|value| python::is_true(value));
     tracing::info!(
         "received {action:?} request with leader={leader:?} candidate={candidate:?} scheduled_at={scheduled_at:?}"
     );

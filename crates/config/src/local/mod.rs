@@ -256,6 +256,18 @@ impl Local {
         }
     }
 
+    /// What [`Local::load`] reads, merged and not looked at: for checks of the whole of it.
+    pub fn merged(files: &[(String, String)], env: &BTreeMap<String, String>) -> Result<Value, ConfigError> {
+        let mut found = Findings::default();
+        let config = merge(files, env, &mut found);
+        // That there is nothing is a finding for the checks.
+        found.problems.retain(|problem| problem.message != EMPTY);
+        match found.problems.is_empty() {
+            true => Ok(Value::Object(config)),
+            false => Err(ConfigError { problems: found.problems }),
+        }
+    }
+
     /// Every section is read before the first missing one ends it, so that all problems are found.
     fn read(config: Map<String, Value>, found: &mut Findings) -> Option<Local> {
         let top = Section { path: String::new(), map: Cow::Borrowed(&config) };

@@ -39,7 +39,7 @@ pub struct Arguments {
     pub format: Format,
 
     /// Run the SQL of this file; - is stdin
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = readable)]
     pub file: Option<PathBuf>,
 
     /// Ask for a password
@@ -98,6 +98,14 @@ pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure>
         }
     }
     Ok(())
+}
+
+/// A file that cannot be opened is a mistake on the command line.
+fn readable(name: &str) -> Result<PathBuf, std::io::Error> {
+    if name != "-" {
+        std::fs::File::open(name)?;
+    }
+    Ok(name.into())
 }
 
 impl Arguments {
@@ -168,7 +176,15 @@ impl Arguments {
                 });
                 Ok(Connection { client, task })
             }
-            Ok(Err(error)) => Err(describe(&error)),
+            Ok(Err(error)) => Err(match error.as_db_error() {
+                // There is no code before there is a connection: libpq tells it in words.
+                Some(refusal) => format!(
+                    "ERROR, SQLSTATE: connection to server at \"{host}\", port {port} failed: {}:  {}",
+                    refusal.severity(),
+                    refusal.message()
+                ),
+                None => describe(&error),
+            }),
             Err(_) => {
                 Err(format!("ERROR, SQLSTATE: {host}:{port} did not answer within {} s", CONNECT_WITHIN.as_secs()))
             }

@@ -27,3 +27,27 @@ pub fn load_dynamic(data_dir: &Path) -> Option<Value> {
 pub(crate) fn forget_dynamic(data_dir: &Path) -> Result<(), FileError> {
     write::remove(&data_dir.join(NAME)).map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_file_reads_as_patroni_writes_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = json!({"ttl": 30, "postgresql": {"parameters": {"a": "é"}}});
+        save_dynamic(dir.path(), &config).expect("nothing to do");
+        assert_eq!(load_dynamic(dir.path()), None, "there are no data yet");
+        std::fs::write(dir.path().join("PG_VERSION"), "15\n").expect("written");
+        save_dynamic(dir.path(), &config).expect("saved");
+        let text = std::fs::read_to_string(dir.path().join(NAME)).expect("the file");
+        assert_eq!(text, r#"{"ttl": 30, "postgresql": {"parameters": {"a": "\u00e9"}}}"#);
+        assert_eq!(load_dynamic(dir.path()), Some(config));
+        std::fs::write(dir.path().join(NAME), "[1]").expect("written");
+        assert_eq!(load_dynamic(dir.path()), None, "what is no configuration is none");
+        forget_dynamic(dir.path()).expect("removed");
+        assert!(!dir.path().join(NAME).exists());
+    }
+}

@@ -289,6 +289,12 @@ impl Member {
         self.place.run(|| http::request(to, method, path, body.as_deref(), within))
     }
 
+    /// The same with a body that need not be JSON.
+    pub fn request_text(&self, method: &str, path: &str, body: Option<&str>) -> Reply {
+        let to = SocketAddr::from(([127, 0, 0, 1], self.rest_port));
+        self.place.run(|| http::request(to, method, path, body, REST_WITHIN))
+    }
+
     pub fn get(&self, path: &str) -> Reply {
         self.request("GET", path, None, REST_WITHIN)
     }

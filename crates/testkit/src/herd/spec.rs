@@ -95,6 +95,18 @@ impl HerdSpec {
         !self.is_foreign()
     }
 
+    /// Runs another agent and another control tool than the built ones, whatever the environment names.
+    pub fn programs(mut self, agent: String, ctl: String) -> Self {
+        (self.agent, self.ctl) = (Some(agent), Some(ctl));
+        self
+    }
+
+    /// Runs the built agent and control tool, whatever the environment names.
+    pub fn own_programs(mut self) -> Self {
+        (self.agent, self.ctl) = (None, None);
+        self
+    }
+
     pub fn members(mut self, count: usize) -> Self {
         self.members = count;
         self

@@ -128,6 +128,16 @@ async fn lag_and_tags_narrow_replicas_down() {
     codes(leader, &[("/primary?tag_rack=r9", 200), ("/read-only?tag_rack=r9", 503)]).await;
 }
 
+/// What the leader has published may be younger than the last look at our own server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_asked_itself_before_it_is_refused_for_its_lag() {
+    let mut old = replica_row();
+    old.replayed.0 -= 10_000;
+    let lagging = State { row: Some(old.clone()), ..State::replica() };
+    codes(State { live: Some(replica_row()), ..lagging.clone() }, &[("/replica?lag=0", 200)]).await;
+    codes(State { live: Some(old), ..lagging }, &[("/replica?lag=9kB", 503), ("/replica?lag=10kB", 200)]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_needs_streaming_and_a_known_leader_position() {
     let mut archive = replica_row();

@@ -1,0 +1,9 @@
+//! "I take the agent out and put yours in": Patroni and ours side by side, asked the same.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod compare;
+mod configuration;
+mod ctl;
+mod pair;
+mod rest;
