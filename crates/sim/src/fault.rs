@@ -206,6 +206,7 @@ impl World {
             Fault::Drift(host, ppm) => {
                 let now = self.now;
                 self.hosts[host].clock.change_drift(now, ppm);
+                self.rearm(host);
             }
             Fault::LoseHost(host) => {
                 self.crash(host);

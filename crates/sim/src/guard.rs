@@ -9,6 +9,8 @@ use jogi_core::lease::keeper::Page;
 use jogi_core::lease::{Custody, Lease, Server, Verdict};
 use jogi_core::{Tick, Weakness as Known};
 
+use crate::agent::is_due;
+use crate::clock::Moment;
 use crate::net::HostId;
 use crate::postgres::Phase;
 use crate::trace::Topic;
@@ -24,6 +26,8 @@ pub struct Guard {
     pub armed: bool,
     custody: Custody,
     killing: bool,
+    /// When it looks again.
+    pub(crate) timer: Option<Moment>,
     pub closed_at_soft: u64,
     pub killed_at_hard: u64,
 }
@@ -121,11 +125,22 @@ impl World {
         }
     }
 
+    pub(crate) fn guard_timer(&mut self, host: HostId) {
+        let now = self.now;
+        if is_due(&mut self.hosts[host].guard.timer, now) {
+            self.guard_looks(host);
+        }
+    }
+
     fn schedule_guard(&mut self, host: HostId, until: Tick) {
         let late = self.weakness.has(Weakness::GuardIsLate);
         let until = if late { until + LATE } else { until };
-        let at = self.hosts[host].clock.reaches(until);
-        self.schedule_at(at, Happening::Guard { host });
+        let Host { clock, guard, .. } = &mut self.hosts[host];
+        let at = clock.reaches(until).max(self.now);
+        if guard.timer.is_none_or(|wanted| at < wanted) {
+            guard.timer = Some(at);
+            self.schedule_at(at, Happening::Guard { host });
+        }
     }
 
     /// A guard runs on this host from now on; it takes an already running postmaster under its eyes.

@@ -19,6 +19,7 @@ pub mod invariants;
 pub mod net;
 pub mod peers;
 pub mod postgres;
+mod queue;
 pub mod quirks;
 pub mod rng;
 pub mod scenario;

@@ -3,15 +3,14 @@
 //! Everything that happens is a [`Happening`] in one queue ordered by time and then by the order in which it was put
 //! there; everything random comes from one stream. So a seed is a history, to the byte.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jogi_core::ha::{Effect, Event, Intent};
 use jogi_core::{MemberName, Now, Tick};
 use serde_json::Value;
 
-use crate::agent::{Agent, ToAgent};
+use crate::agent::{Agent, ToAgent, is_due};
 use crate::client::{self, Client};
 use crate::clock::{Clock, Moment};
 use crate::dcs::StoreCall;
@@ -22,6 +21,7 @@ use crate::net::{HostId, Net};
 use crate::peers::Question;
 use crate::postgres::data::Dir;
 use crate::postgres::{News, Postgres, Step};
+use crate::queue::Queue;
 use crate::quirks::Quirks;
 use crate::rng::Rng;
 use crate::seeds::kind::Kind;
@@ -92,32 +92,6 @@ pub enum Happening {
         host: HostId,
     },
     Fault(Fault),
-}
-
-struct Scheduled {
-    at: Moment,
-    sequence: u64,
-    what: Happening,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.sequence) == (other.at, other.sequence)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
 }
 
 /// A host with one member.
@@ -238,8 +212,7 @@ pub struct World {
     /// Who held the leader key last, now or before.
     pub(crate) last_holder: Option<String>,
     pub(crate) expiry_at: Option<Moment>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    sequence: u64,
+    queue: Queue,
     digest: u64,
 }
 
@@ -274,8 +247,7 @@ impl World {
             last_leader: None,
             last_holder: None,
             expiry_at: None,
-            queue: BinaryHeap::new(),
-            sequence: 0,
+            queue: Queue::default(),
             digest: 0,
         }
     }
@@ -307,8 +279,7 @@ impl World {
     }
 
     pub fn schedule_at(&mut self, at: Moment, what: Happening) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, what }));
+        self.queue.push(at.max(self.now), what);
     }
 
     /// Adds a line to the trace, made only when somebody wants it.
@@ -336,8 +307,8 @@ impl World {
             if self.checks.failed() {
                 return false;
             }
-            match self.queue.peek() {
-                Some(Reverse(next)) if next.at <= until => {}
+            match self.queue.next_at() {
+                Some(next) if next <= until => {}
                 Some(_) | None => {
                     self.now = self.now.max(until);
                     return false;
@@ -354,11 +325,11 @@ impl World {
 
     /// The next thing happens. False when nothing is left to happen.
     pub fn step(&mut self) -> bool {
-        let Some(Reverse(next)) = self.queue.pop() else { return false };
-        self.now = next.at;
-        self.digest = (self.digest ^ next.at.0 ^ next.sequence.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let Some((at, sequence, what)) = self.queue.pop() else { return false };
+        self.now = at;
+        self.digest = (self.digest ^ at.0 ^ sequence.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.digest = self.digest.rotate_left(23) ^ self.rng.state();
-        self.dispatch(next.what);
+        self.dispatch(what);
         self.store_changed();
         Checks::after_step(self);
         true
@@ -368,7 +339,7 @@ impl World {
         match what {
             Happening::Agent { host, incarnation, what } => self.agent_hears(host, incarnation, what),
             Happening::Program { host, incarnation, effect } => self.program_ends(host, incarnation, *effect),
-            Happening::Guard { host } => self.guard_looks(host),
+            Happening::Guard { host } => self.guard_timer(host),
             Happening::Postgres { host, run, step } => {
                 let World { hosts, wal, rng, .. } = self;
                 let news = hosts[host].pg.step(run, step, wal, rng);
@@ -376,9 +347,10 @@ impl World {
             }
             Happening::StoreArrives(call) => self.store_serves(*call),
             Happening::StoreExpiry => {
-                self.expiry_at = None;
-                self.store.expire(self.now);
-                self.schedule_expiry();
+                if is_due(&mut self.expiry_at, self.now) {
+                    self.store.expire(self.now);
+                    self.schedule_expiry();
+                }
             }
             Happening::StreamArrives { standby, connection, tip } => self.stream_arrives(standby, connection, tip),
             Happening::StreamFlushed { standby, connection, tip } => self.stream_flushed(standby, connection, tip),

@@ -250,12 +250,7 @@ impl World {
     fn agent_acts(&mut self, host: HostId, what: ToAgent) {
         match what {
             ToAgent::CoreTimer => self.core_timer(host),
-            ToAgent::KeeperTimer => {
-                if let Some(agent) = self.hosts[host].agent.as_mut() {
-                    agent.keeper_timer = None;
-                }
-                self.keeper_hears(host, Input::Timeout);
-            }
+            ToAgent::KeeperTimer => self.keeper_timer(host),
             ToAgent::Core(event) => self.core_hears(host, *event),
             ToAgent::Watched(cluster) => {
                 let read_at = self.boot(host);
@@ -280,7 +275,9 @@ impl World {
         let now = self.clock_now(host);
         let moment = self.now;
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
-        agent.core_timer = None;
+        if !is_due(&mut agent.core_timer, moment) {
+            return;
+        }
         if agent.ha.poll_timeout().is_some_and(|(at, _)| at <= now.boot) {
             agent.spins = if agent.spins.0 == moment { (moment, agent.spins.1 + 1) } else { (moment, 0) };
             if agent.spins.1 > SPINS_MAX {
@@ -292,6 +289,13 @@ impl World {
             agent.ha.handle_timeout(now);
         }
         self.pump(host);
+    }
+
+    fn keeper_timer(&mut self, host: HostId) {
+        let now = self.now;
+        if self.hosts[host].agent.as_mut().is_some_and(|agent| is_due(&mut agent.keeper_timer, now)) {
+            self.keeper_hears(host, Input::Timeout);
+        }
     }
 
     /// Hands an event to the core and carries out what it asks for.
@@ -345,6 +349,18 @@ impl World {
             self.keeper_hears(host, Input::Promised(promises));
         }
         self.schedule_core_timer(host);
+    }
+
+    /// The host's clock runs at another speed: what waits for it comes at other moments than was thought.
+    pub(crate) fn rearm(&mut self, host: HostId) {
+        let machine = &mut self.hosts[host];
+        machine.guard.timer = None;
+        if let Some(agent) = machine.agent.as_mut() {
+            (agent.core_timer, agent.keeper_timer) = (None, None);
+        }
+        self.schedule_core_timer(host);
+        self.schedule_keeper_timer(host);
+        self.guard_looks(host);
     }
 
     fn schedule_core_timer(&mut self, host: HostId) {
@@ -532,6 +548,16 @@ impl World {
     pub(crate) fn work(&self, host: HostId, id: EffectId) -> Option<&Work> {
         self.hosts[host].agent.as_ref()?.works.get(&id)
     }
+}
+
+/// Whether a timer that has come up is the one that was wanted last, which it is no more then. A timer that was
+/// replaced by an earlier one comes up all the same: it must not set off another, or each would go on for ever.
+pub(crate) fn is_due(timer: &mut Option<Moment>, now: Moment) -> bool {
+    let due = timer.is_none_or(|wanted| wanted <= now);
+    if due {
+        *timer = None;
+    }
+    due
 }
 
 /// The address of a host.
