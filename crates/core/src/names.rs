@@ -63,6 +63,10 @@ impl SlotName {
     /// Patroni's mangling: lower case; `-` and `.` become `_`; any other character outside
     /// `[a-z0-9_]` becomes `u` and its code point in at least four decimal digits; 63 characters.
     pub fn of_member(member: &str) -> SlotName {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if member.len() <= SLOT_NAME_MAX && member.bytes().all(plain) {
+            return SlotName(member.to_owned());
+        }
         let mut slot = String::new();
         for c in member.to_lowercase().chars() {
             match c {
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn slot_names_are_mangled_as_patroni_does() {
-        for (member, slot) in [("Node-1.example", "node_1_example"), ("a b", "au0032b"), ("ж", "u1078")] {
+        for (member, slot) in [("Node-1.example", "node_1_example"), ("a b", "au0032b"), ("ж", "u1078"), ("pg_1", "pg_1")] {
             assert_eq!(SlotName::of_member(member).as_str(), slot);
         }
         assert_eq!(SlotName::of_member(&"x".repeat(80)).as_str().len(), 63);

@@ -100,7 +100,7 @@ struct Lease {
 pub struct Store {
     revision: u64,
     last_lease: u64,
-    keys: BTreeMap<String, Entry>,
+    keys: BTreeMap<Key, Entry>,
     leases: BTreeMap<u64, Lease>,
     pub health: Health,
     /// The view of the current revision, shared by all who read it.
@@ -121,12 +121,17 @@ impl Store {
 
     /// The value of a key as it truly is.
     pub fn value(&self, key: &Key) -> Option<&str> {
-        self.keys.get(&key.path()).map(|e| e.value.as_str())
+        self.keys.get(key).map(|e| e.value.as_str())
     }
 
     /// Who truly holds the leader key.
     pub fn leader(&self) -> Option<&str> {
         self.value(&Key::Leader)
+    }
+
+    /// The revision of the last change of a key; 0 when it is not there.
+    pub fn changed(&self, key: &Key) -> u64 {
+        self.keys.get(key).map_or(0, |e| e.modified)
     }
 
     /// The next moment at which a lease ends.
@@ -153,10 +158,9 @@ impl Store {
 
     fn end_lease(&mut self, id: u64) -> bool {
         self.leases.remove(&id);
-        let paths: Vec<String> =
-            self.keys.iter().filter(|(_, e)| e.lease == Some(id)).map(|(p, _)| p.clone()).collect();
-        self.remove(&paths);
-        !paths.is_empty()
+        let keys: Vec<Key> = self.keys.iter().filter(|(_, e)| e.lease == Some(id)).map(|(k, _)| k.clone()).collect();
+        self.remove(&keys);
+        !keys.is_empty()
     }
 
     /// One request at true time `now`. `None`: no answer will ever come.
@@ -212,7 +216,7 @@ impl Store {
     }
 
     fn leader_key(&self) -> Option<Leader> {
-        let entry = self.keys.get(&Key::Leader.path())?;
+        let entry = self.keys.get(&Key::Leader)?;
         Some(Leader {
             name: entry.value.as_str().into(),
             session: entry.lease.map(self::session),
@@ -232,8 +236,8 @@ impl Store {
             return self.already(session, name);
         }
         let Some(lease) = self.lease(session) else { return Answer::SessionGone };
-        let revision = self.change(&Key::Leader.path(), Some(name.0.clone()), Some(lease));
-        let created = self.keys.get(&Key::Leader.path()).map_or(revision, |e| e.created);
+        let revision = self.change(&Key::Leader, Some(name.0.clone()), Some(lease));
+        let created = self.keys.get(&Key::Leader).map_or(revision, |e| e.created);
         Answer::Acquired { created: text(created), revision: text(revision) }
     }
 
@@ -242,14 +246,14 @@ impl Store {
             return self.already(session, name);
         }
         let Some(lease) = self.lease(session) else { return Answer::SessionGone };
-        let revision = self.change(&Key::Leader.path(), Some(name.0.clone()), Some(lease));
+        let revision = self.change(&Key::Leader, Some(name.0.clone()), Some(lease));
         Answer::Acquired { created: created.clone(), revision: text(revision) }
     }
 
     /// A try that comes second: a key that is the asker's on the asker's lease is the lock, by whichever try it came
     /// there.
     fn already(&self, session: &Session, name: &MemberName) -> Answer {
-        match self.keys.get(&Key::Leader.path()) {
+        match self.keys.get(&Key::Leader) {
             Some(entry) if entry.value == name.0 && entry.lease.map(self::session).as_ref() == Some(session) => {
                 Answer::Acquired { created: text(entry.created), revision: text(entry.modified) }
             }
@@ -261,9 +265,9 @@ impl Store {
         if !self.is_incarnation(created) || self.leader() != Some(name.as_str()) {
             return Answer::Released(false);
         }
-        let revision = self.change(&Key::Leader.path(), None, None);
+        let revision = self.change(&Key::Leader, None, None);
         if status.is_some() {
-            self.change_at(revision, &Key::Status.path(), status, None);
+            self.change_at(revision, &Key::Status, status, None);
         }
         Answer::Released(true)
     }
@@ -278,16 +282,16 @@ impl Store {
         let Some(lease) = lease.map_or(Some(None), |found| found.map(Some)) else {
             return Answer::Wrote(Written::SessionGone);
         };
-        let revision = self.change(&write.key.path(), write.value, lease);
+        let revision = self.change(&write.key, write.value, lease);
         Answer::Wrote(Written::Done { revision: text(revision) })
     }
 
     fn is_incarnation(&self, created: &Revision) -> bool {
-        self.keys.get(&Key::Leader.path()).is_some_and(|e| text(e.created) == *created)
+        self.keys.get(&Key::Leader).is_some_and(|e| text(e.created) == *created)
     }
 
     fn holds(&self, key: &Key, condition: &Condition) -> bool {
-        let entry = self.keys.get(&key.path());
+        let entry = self.keys.get(key);
         match condition {
             Condition::Always => true,
             Condition::Absent => entry.is_none(),
@@ -297,49 +301,46 @@ impl Store {
 
     /// Puts or deletes one key as an operator would, past every condition.
     pub fn force(&mut self, key: &Key, value: Option<String>) {
-        self.change(&key.path(), value, None);
+        self.change(key, value, None);
     }
 
     /// Every key is gone; leases stay.
     pub fn wipe(&mut self) {
-        self.remove(&self.keys.keys().cloned().collect::<Vec<_>>());
+        self.remove(&self.keys.keys().cloned().collect::<Vec<Key>>());
     }
 
     /// Removes keys in one transaction: all of them or none have a new revision.
-    fn remove(&mut self, paths: &[String]) {
-        self.revision += u64::from(!paths.is_empty());
-        for path in paths {
-            self.change_at(self.revision, path, None, None);
+    fn remove(&mut self, keys: &[Key]) {
+        self.revision += u64::from(!keys.is_empty());
+        for key in keys {
+            self.change_at(self.revision, key, None, None);
         }
     }
 
     /// One change in a transaction of its own. To delete what is not there is none.
-    fn change(&mut self, path: &str, value: Option<String>, lease: Option<u64>) -> u64 {
-        self.revision += u64::from(value.is_some() || self.keys.contains_key(path));
-        self.change_at(self.revision, path, value, lease);
+    fn change(&mut self, key: &Key, value: Option<String>, lease: Option<u64>) -> u64 {
+        self.revision += u64::from(value.is_some() || self.keys.contains_key(key));
+        self.change_at(self.revision, key, value, lease);
         self.revision
     }
 
-    fn change_at(&mut self, revision: u64, path: &str, value: Option<String>, lease: Option<u64>) {
-        match value {
-            None => {
-                self.keys.remove(path);
-            }
-            Some(value) => {
-                let created = self.keys.get(path).map_or(revision, |e| e.created);
-                self.keys.insert(path.to_owned(), Entry { value, created, modified: revision, lease });
+    fn change_at(&mut self, revision: u64, key: &Key, value: Option<String>, lease: Option<u64>) {
+        match (value, self.keys.get_mut(key)) {
+            (None, _) => _ = self.keys.remove(key),
+            (Some(value), Some(entry)) => *entry = Entry { value, created: entry.created, modified: revision, lease },
+            (Some(value), None) => {
+                self.keys.insert(key.clone(), Entry { value, created: revision, modified: revision, lease });
             }
         }
-        self.renew_view(path);
+        self.renew_view(key);
     }
 
     /// Reads the one key that has changed into the view: reading them all at every change would be most of the
     /// simulator's work.
-    fn renew_view(&mut self, path: &str) {
-        let Some(key) = Key::parse(path) else { return };
-        let paths = match key {
+    fn renew_view(&mut self, key: &Key) {
+        let read: &[&Key] = match key {
             // Which of the two counts depends on the other.
-            Key::Status | Key::LegacyOptime => vec![Key::Status.path(), Key::LegacyOptime.path()],
+            Key::Status | Key::LegacyOptime => &[&Key::Status, &Key::LegacyOptime],
             Key::Initialize
             | Key::Config
             | Key::Leader
@@ -347,9 +348,9 @@ impl Store {
             | Key::Failover
             | Key::Sync
             | Key::History
-            | Key::Failsafe => vec![path.to_owned()],
+            | Key::Failsafe => &[key],
         };
-        let one = Cluster::from_keys(paths.into_iter().filter_map(|path| self.key_value(path)));
+        let one = Cluster::from_keys(read.iter().filter_map(|key| self.key_value(key)));
         let view = Arc::make_mut(&mut self.view);
         match key {
             Key::Initialize => view.initialize = one.initialize,
@@ -361,22 +362,20 @@ impl Store {
             Key::History => view.history = one.history,
             Key::Failsafe => view.failsafe = one.failsafe,
             Key::Member(name) => {
-                view.members.remove(&name);
+                view.members.remove(name);
                 view.members.extend(one.members);
             }
         }
     }
-}
 
-impl Store {
-    fn key_value(&self, path: String) -> Option<KeyValue> {
-        let entry = self.keys.get(&path)?;
+    fn key_value(&self, key: &Key) -> Option<KeyValue> {
+        let entry = self.keys.get(key)?;
         Some(KeyValue {
+            path: key.path(),
             value: entry.value.clone(),
             revision: text(entry.modified),
             created: text(entry.created),
             session: entry.lease.map(session),
-            path,
         })
     }
 }

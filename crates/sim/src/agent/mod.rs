@@ -320,9 +320,8 @@ impl World {
     }
 
     fn apply_ttl(&mut self, host: HostId) {
-        let now = self.clock_now(host);
         let Some(agent) = self.hosts[host].agent.as_mut() else { return };
-        let ttl = agent.ha.snapshot(now).settings.ttl;
+        let ttl = agent.ha.settings().ttl;
         if ttl != agent.ttl {
             agent.ttl = ttl;
             self.keeper_hears(host, Input::SetTtl(ttl));

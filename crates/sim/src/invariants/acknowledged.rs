@@ -20,10 +20,16 @@ pub struct Acknowledged {
 
 impl Acknowledged {
     /// Looks at each primary once, as soon as it is one.
-    pub fn check(&mut self, world: &World, rules: &Rules, lenient: bool) -> Option<Violation> {
+    pub(super) fn check(
+        &mut self,
+        world: &World,
+        holder: Option<HostId>,
+        rules: &Rules,
+        lenient: bool,
+    ) -> Option<Violation> {
         let promised = rules.sync && !lenient && world.store.view().sync.leader.is_some();
         self.since = if promised { self.since.or(Some(world.now)) } else { None };
-        let primary = world.leader_host().filter(|host| world.hosts[*host].pg.phase() == Some(Phase::Primary))?;
+        let primary = holder.filter(|host| world.hosts[*host].pg.phase() == Some(Phase::Primary))?;
         let life = (primary, world.hosts[primary].pg.server);
         if self.seen == Some(life) {
             return None;

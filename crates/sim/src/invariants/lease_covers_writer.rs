@@ -4,7 +4,7 @@
 //! begins with the first lock of a cluster, since a bootstrap writes before there is one. In failsafe mode the key may
 //! be gone under a writer, and still nobody else may have it: that would be the one who broke a promise.
 
-use super::Violation;
+use super::{Holder, Hosts, Violation};
 use crate::world::{Host, World};
 
 #[derive(Clone, Debug, Default)]
@@ -14,27 +14,29 @@ pub struct LeaseCoversWriter {
 
 impl LeaseCoversWriter {
     /// From the first lock on.
-    pub fn notice(&mut self, world: &World) {
-        self.began |= world.store.leader().is_some();
+    pub(super) fn notice(&mut self, holder: Holder) {
+        self.began |= holder != Holder::Nobody;
     }
 
     /// `promised`: failsafe mode is on, or was a moment ago.
-    pub fn check<'a>(
+    pub(super) fn check<'a>(
         &self,
         world: &World,
+        (committing, holder): (Hosts, Holder),
         lenient: bool,
         promised: bool,
         writers: impl Fn() -> Vec<&'a Host>,
     ) -> Option<Violation> {
+        let uncovered = match holder {
+            Holder::Host(host) => committing.without(host),
+            Holder::Nobody if promised => return None,
+            Holder::Nobody | Holder::Stranger => committing,
+        };
+        if !self.began || lenient || uncovered.count() == 0 {
+            return None;
+        }
         let leader = world.store.leader();
-        if !self.began || lenient {
-            return None;
-        }
-        let uncovered = |h: &Host| leader.map_or(!promised, |leader| leader != h.name.as_str());
-        if !world.hosts.iter().any(|h| h.pg.can_commit() && uncovered(h)) {
-            return None;
-        }
-        let writer = writers().into_iter().find(|h| uncovered(h))?;
+        let writer = writers().into_iter().find(|h| leader != Some(h.name.as_str()))?;
         Some(Violation {
             at: world.now,
             check: "a member can commit without the leader key",

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jogi_core::MemberName;
 use jogi_core::ha::Effect;
-use jogi_core::view::Settings;
+use jogi_core::view::{Key, Settings};
 use serde_json::Value;
 
 use crate::agent::Agent;
@@ -57,7 +57,7 @@ pub struct Checks {
     lenient_until: Moment,
     /// Before this moment a writer may be covered by the others' promises instead of the leader key.
     promised_until: Moment,
-    settings: Option<(u64, Rules)>,
+    known: Known,
     /// The herd has been paused at some time.
     was_paused: bool,
     unheard: BTreeSet<HostId>,
@@ -70,6 +70,71 @@ struct Rules {
     failsafe: bool,
     sync: bool,
     ttl: Duration,
+}
+
+/// What the store says, read again when it has changed and not at every step.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    revision: u64,
+    /// The revision of the `config` key.
+    config: u64,
+    rules: Option<Rules>,
+    holder: Holder,
+}
+
+/// Who holds the leader key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Holder {
+    #[default]
+    Nobody,
+    Host(HostId),
+    /// A name that no host has.
+    Stranger,
+}
+
+impl Holder {
+    fn of(world: &World) -> Holder {
+        match world.store.leader() {
+            None => Holder::Nobody,
+            Some(name) => world.host_named(name).map_or(Holder::Stranger, Holder::Host),
+        }
+    }
+
+    fn host(self) -> Option<HostId> {
+        match self {
+            Holder::Host(host) => Some(host),
+            Holder::Nobody | Holder::Stranger => None,
+        }
+    }
+}
+
+/// Some of the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hosts(u64);
+
+impl Hosts {
+    /// Those whose server can commit at this moment.
+    fn that_can_commit(world: &World) -> Hosts {
+        let bits = world.hosts.iter().enumerate().map(|(id, host)| u64::from(host.pg.can_commit()) << id);
+        Hosts(bits.fold(0, |all, bit| all | bit))
+    }
+
+    fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    fn without(self, host: HostId) -> Hosts {
+        Hosts(self.0 & !(1 << host))
+    }
+}
+
+impl Rules {
+    fn of(world: &World) -> Rules {
+        let view = world.store.view();
+        let value = view.config.as_ref().map_or(&Value::Null, |c| &c.value);
+        let settings = Settings::from_value(value);
+        Rules { pause: settings.pause, failsafe: settings.failsafe_mode, sync: settings.is_sync(), ttl: settings.ttl }
+    }
 }
 
 impl Checks {
@@ -104,8 +169,10 @@ impl Checks {
     }
 
     fn look(&mut self, world: &World) {
-        let rules = self.rules(world);
-        self.lease_covers_writer.notice(world);
+        let Known { rules, holder, .. } = *self.know(world);
+        let rules = rules.unwrap_or_default();
+        let committing = Hosts::that_can_commit(world);
+        self.lease_covers_writer.notice(holder);
         let a_while = world.now + rules.ttl + Duration::from_secs(15);
         if rules.pause {
             self.lenient_until = self.lenient_until.max(a_while);
@@ -120,11 +187,17 @@ impl Checks {
         let lenient = world.now < self.lenient_until;
         let writers = || self.writers(world);
         let found = [
-            single_writer::check(world, lenient, writers),
-            self.lease_covers_writer.check(world, lenient, world.now < self.promised_until, writers),
+            single_writer::check(world, committing, lenient, writers),
+            self.lease_covers_writer.check(
+                world,
+                (committing, holder),
+                lenient,
+                world.now < self.promised_until,
+                writers,
+            ),
             one_history::check(world),
             self.bootstrap_once.check(world),
-            self.acknowledged.check(world, &rules, lenient),
+            self.acknowledged.check(world, holder.host(), &rules, lenient),
             self.lag_of_the_winner.check(world, lenient),
             self.strays_are_closed.check(world, lenient),
         ];
@@ -152,24 +225,15 @@ impl Checks {
         world.hosts.iter().enumerate().filter(|(id, h)| applies(id, h)).map(|(_, h)| h).collect()
     }
 
-    fn rules(&mut self, world: &World) -> Rules {
+    fn know(&mut self, world: &World) -> &Known {
         let revision = world.store.revision();
-        match self.settings {
-            Some((seen, rules)) if seen == revision => rules,
-            Some(_) | None => {
-                let view = world.store.view();
-                let value = view.config.as_ref().map_or(&Value::Null, |c| &c.value);
-                let settings = Settings::from_value(value);
-                let rules = Rules {
-                    pause: settings.pause,
-                    failsafe: settings.failsafe_mode,
-                    sync: settings.is_sync(),
-                    ttl: settings.ttl,
-                };
-                self.settings = Some((revision, rules));
-                rules
-            }
+        if self.known.rules.is_none() || self.known.revision != revision {
+            let config = world.store.changed(&Key::Config);
+            let rules = self.known.rules.filter(|_| self.known.config == config);
+            let rules = rules.or_else(|| Some(Rules::of(world)));
+            self.known = Known { revision, config, rules, holder: Holder::of(world) };
         }
+        &self.known
     }
 
     pub(crate) fn effect_begins(&mut self, at: Moment, name: &MemberName, effect: &Effect, agent: Option<&Agent>) {

@@ -1,11 +1,15 @@
 //! Never two members that can commit at the same instant.
 
-use super::Violation;
+use super::{Hosts, Violation};
 use crate::world::{Host, World};
 
-pub fn check<'a>(world: &World, lenient: bool, writers: impl Fn() -> Vec<&'a Host>) -> Option<Violation> {
-    let committing = world.hosts.iter().filter(|h| h.pg.can_commit()).count();
-    if committing < 2 || lenient {
+pub(super) fn check<'a>(
+    world: &World,
+    committing: Hosts,
+    lenient: bool,
+    writers: impl Fn() -> Vec<&'a Host>,
+) -> Option<Violation> {
+    if committing.count() < 2 || lenient {
         return None;
     }
     let writers: Vec<&str> = writers().iter().map(|h| h.name.as_str()).collect();
