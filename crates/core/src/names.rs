@@ -96,7 +96,9 @@ mod tests {
 
     #[test]
     fn slot_names_are_mangled_as_patroni_does() {
-        for (member, slot) in [("Node-1.example", "node_1_example"), ("a b", "au0032b"), ("ж", "u1078"), ("pg_1", "pg_1")] {
+        for (member, slot) in
+            [("Node-1.example", "node_1_example"), ("a b", "au0032b"), ("ж", "u1078"), ("pg_1", "pg_1")]
+        {
             assert_eq!(SlotName::of_member(member).as_str(), slot);
         }
         assert_eq!(SlotName::of_member(&"x".repeat(80)).as_str().len(), 63);

@@ -57,12 +57,20 @@ impl World {
     }
 
     pub fn store_serves(&mut self, call: StoreCall) {
-        let World { store, rng, now, .. } = self;
-        let answer = store.serve(call.request.clone(), *now, rng);
-        self.schedule_expiry();
         let StoreCall { host, incarnation, for_, sent, request } = call;
-        let answer = answer.map(|answer| self.as_weakened(host, &request, answer));
-        self.say(Topic::Store, host, || format!("store: {request:?} -> {answer:?}"));
+        // Only a trace and a weakened world look at the request once it has been served.
+        let looked_at = self.trace.wants(Topic::Store) || self.weakness.is_some();
+        let kept = looked_at.then(|| request.clone());
+        let World { store, rng, now, .. } = self;
+        let answer = store.serve(request, *now, rng);
+        self.schedule_expiry();
+        let answer = match &kept {
+            Some(request) => answer.map(|answer| self.as_weakened(host, request, answer)),
+            None => answer,
+        };
+        if let Some(request) = kept {
+            self.say(Topic::Store, host, || format!("store: {request:?} -> {answer:?}"));
+        }
         let Some(answer) = answer else { return };
         if let Some(delay) = self.net.send(Node::Store, Node::Host(host), &mut self.rng) {
             let what = ToAgent::StoreAnswered { for_, sent, answer: Box::new(answer) };

@@ -4,6 +4,7 @@
 //! there; everything random comes from one stream. So a seed is a history, to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jogi_core::ha::{Effect, Event, Intent};
@@ -44,7 +45,7 @@ pub enum Happening {
     Program {
         host: HostId,
         incarnation: u64,
-        effect: Box<Effect>,
+        effect: Arc<Effect>,
     },
     Guard {
         host: HostId,
@@ -338,7 +339,7 @@ impl World {
     fn dispatch(&mut self, what: Happening) {
         match what {
             Happening::Agent { host, incarnation, what } => self.agent_hears(host, incarnation, what),
-            Happening::Program { host, incarnation, effect } => self.program_ends(host, incarnation, *effect),
+            Happening::Program { host, incarnation, effect } => self.program_ends(host, incarnation, &effect),
             Happening::Guard { host } => self.guard_timer(host),
             Happening::Postgres { host, run, step } => {
                 let World { hosts, wal, rng, .. } = self;

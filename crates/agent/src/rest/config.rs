@@ -24,7 +24,7 @@ pub(super) async fn get(api: &Api) -> Answer {
         },
     };
     match &cluster.config {
-        Some(config) => Answer::json(200, &config.value),
+        Some(config) => Answer::json(200, &*config.value),
         None => Answer::error(502),
     }
 }
@@ -36,7 +36,7 @@ pub(super) async fn patch(api: &Api, changes: Map<String, Value>) -> Answer {
         Err(error) => return store_failed(&error),
     };
     let Some(config) = &cluster.config else { return Answer::error(503) };
-    let mut value = config.value.clone();
+    let mut value = Value::clone(&config.value);
     if dynamic::patch(&mut value, &Value::Object(changes)) {
         let condition = Condition::Unchanged(config.revision.clone());
         match api.dcs.write(&write(&value, condition), WRITE_PATIENCE).await {

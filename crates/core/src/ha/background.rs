@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::basis::Basis;
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::server::DataDir;
@@ -98,20 +99,30 @@ impl Ha {
     // ---- status
 
     fn publish_status(&mut self) {
-        let Some(lock) = self.lease.lock.clone() else { return };
-        let Some(status) = self.status_now() else { return };
-        let stored = self.cluster().map(|c| c.status.clone()).unwrap_or_default();
-        if self.published.status.as_ref() == Some(&status) || (self.published.status.is_none() && stored == status) {
+        if self.published.status_made.as_ref().is_none_or(|(basis, _)| !basis.stands(self)) {
+            let Some(status) = self.status_now() else { return };
+            self.published.status_made = Some((Basis::now(self), status));
+        }
+        let Some((_, status)) = &self.published.status_made else { return };
+        let is_published = match (&self.published.status, self.cluster()) {
+            (Some(published), _) => published == status,
+            (None, Some(cluster)) => cluster.status == *status,
+            (None, None) => *status == Status::default(),
+        };
+        if is_published || self.lanes.contains_key(&Lane::Store) {
             return;
         }
+        let Some(lock) = &self.lease.lock else { return };
         let write = Write::put(Key::Status, status.to_text()).while_leader(&lock.created);
-        self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Status(Box::new(status)));
+        let purpose = Purpose::Status(Box::new(status.clone()));
+        self.issue(Lane::Store, Act::Write(write), SHORT, purpose);
     }
 
     fn status_now(&mut self) -> Option<Status> {
-        let row = self.row()?.clone();
+        let server = self.server.clone()?;
+        let row = server.row.as_ref()?;
         let optime = row.position();
-        let (slots, retain_slots) = self.status_slots(&row);
+        let (slots, retain_slots) = self.status_slots(row);
         let opened = row.timeline.into_iter().chain(self.cluster().and_then(|c| c.status.opened)).max();
         Some(Status { optime, slots, retain_slots, opened })
     }
@@ -225,16 +236,15 @@ impl Ha {
         if self.op.is_some() || !self.is_running() || self.row().is_none() || resting || guessed {
             return;
         }
-        let current = self.dynamic_saved.clone();
         let leads = self.is_writable() && (self.lock().is_some() || self.paused());
-        let primary_changed = leads && self.configured != Some(current.clone());
+        let primary_changed = leads && self.configured.as_ref() != Some(&self.dynamic_saved);
         if !primary_changed && !(self.reload_asked && (leads || !self.is_writable())) {
             return;
         }
         let mode =
             if self.is_writable() { super::Mode::Primary } else { super::Mode::Standby { upstream: self.upstream() } };
         self.reload_asked = false;
-        self.configured = Some(current);
+        self.configured = Some(self.dynamic_saved.clone());
         let steps = [super::op::Step::Configure(mode), super::op::Step::Apply];
         self.begin_op(super::op::Op::new(super::op::Kind::Follow, "the configuration has changed", steps));
         self.op_advance();

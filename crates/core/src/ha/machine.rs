@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::basis::Basis;
 use super::flight::{InFlight, Pause};
 use super::note::Note;
 use super::op::Op;
@@ -66,12 +67,16 @@ pub struct Ha {
     pub(super) handed_over_at: Option<Tick>,
     pub(super) divergence: Divergence,
     pub(super) followed: Option<Followed>,
+    /// The upstream that was found last, and what says that it is the same still.
+    pub(super) upstream_made: (Option<Basis>, Option<super::Upstream>),
     pub(super) first_start_done: bool,
     pub(super) checkpointed: Option<Timeline>,
     pub(super) history_written: Option<Timeline>,
     pub(super) retained: Retained,
     /// Slots are planned again only on a look that saw the last plan carried out.
     pub(super) slots_changed_at: Tick,
+    /// What was known when no slot wanted changing.
+    pub(super) slots_rest: Option<Basis>,
     /// Replay is resumed once for each look that shows it paused.
     pub(super) resumed_at: Tick,
     pub(super) failures: Failures,
@@ -148,6 +153,8 @@ impl Ha {
             history_written: None,
             retained: Retained::default(),
             slots_changed_at: Tick::ZERO,
+            slots_rest: None,
+            upstream_made: (None, None),
             resumed_at: Tick::ZERO,
             failures: Failures::default(),
             failsafe: super::failsafe::Failsafe::default(),

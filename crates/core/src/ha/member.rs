@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::basis::same;
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::op::Kind;
 use super::server::{Accepting, DataDir, Process};
 use super::state::Phase;
 use super::{Act, Lane, Local, Restart, Server};
-use crate::view::{Key, MemberData, Revision, Write};
+use crate::view::{Key, Member, MemberData, Revision, Write};
 
 /// The number of what members of this program say to each other beyond Patroni's protocol.
 const PROTOCOL: u32 = 1;
@@ -54,76 +55,99 @@ impl Ha {
     /// Writes the member key when its content, or the session it lives on, has changed. Positions alone are
     /// written with the routine look only.
     pub(super) fn publish_member(&mut self) {
-        let Some(session) = self.lease.session.clone() else { return };
+        let Some(session) = &self.lease.session else { return };
         let Some(seen) = self.view.as_ref() else { return };
-        let stored = seen.cluster.members.get(self.me()).filter(|m| m.session.as_ref() == Some(&session));
-        let shown = stored.map(|m| Shown::now(self, m.revision.clone()));
-        if shown.is_some() && shown == self.published.shown {
+        let stored = seen.cluster.members.get(self.me()).filter(|m| m.session.as_ref() == Some(session));
+        let shown = |m: &Member| self.published.shown.as_ref().is_some_and(|shown| shown.stands(self, &m.revision));
+        if stored.is_some_and(shown) || self.lanes.contains_key(&Lane::Member) {
             return;
         }
-        let now = data(self);
-        if stored.is_some_and(|m| m.data == now) {
-            self.published.shown = shown;
+        let made = self.published.member_made.take().filter(|made| made.of.stands(self));
+        let made = made.unwrap_or_else(|| Made::now(self));
+        if let Some(member) = stored.filter(|m| m.data == made.data) {
+            self.published.shown = Some(Shown { revision: member.revision.clone(), of: made.of.clone() });
+            self.published.member_made = Some(made);
             return;
         }
-        let text = now.to_text();
         // Our own last write may be newer than the view.
-        let wrote =
-            self.published.member.as_deref() == Some(&text) && self.published.member_session.as_ref() == Some(&session);
+        let wrote = self.published.member.as_ref() == Some(&made.text)
+            && self.published.member_session.as_ref() == Some(session);
         let written_lately = wrote && self.now.boot.since(self.published.member_at) < SHORT;
-        if written_lately {
-            return;
+        if !written_lately {
+            let (session, text) = (session.clone(), made.text.clone());
+            let write = Write::put(Key::Member(self.me().clone()), text.clone()).on_session(&session);
+            if self.issue(Lane::Member, Act::Write(write), SHORT, Purpose::Member { text }).is_some() {
+                self.published.member_session = Some(session);
+                self.published.member_at = self.now.boot;
+            }
         }
-        let write = Write::put(Key::Member(self.me().clone()), text.clone()).on_session(&session);
-        if self.issue(Lane::Member, Act::Write(write), SHORT, Purpose::Member { text }).is_some() {
-            self.published.member_session = Some(session);
-            self.published.member_at = self.now.boot;
-        }
+        self.published.member_made = Some(made);
     }
 }
 
-/// Everything that the member key is made of, and the revision that was found to say just that: while none of it
+/// The revision of the key that was found to say just what it should, and of what that was made: while none of it
 /// changes there is nothing to compare.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
     revision: Revision,
+    of: Parts,
+}
+
+impl Shown {
+    fn stands(&self, ha: &Ha, revision: &Revision) -> bool {
+        self.revision == *revision && self.of.stands(ha)
+    }
+}
+
+/// The content of the member key.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    of: Parts,
+    data: MemberData,
+    text: String,
+}
+
+impl Made {
+    fn now(ha: &Ha) -> Made {
+        let data = data(ha);
+        Made { of: Parts::now(ha), text: data.to_text(), data }
+    }
+}
+
+/// Everything that the member key is made of.
+#[derive(Clone, Debug)]
+struct Parts {
     state: &'static str,
     role: &'static str,
     checkpoint_due: bool,
+    leaving: bool,
     paused: bool,
     restart: Option<Restart>,
     local: Arc<Local>,
     server: Option<Arc<Server>>,
 }
 
-impl Shown {
-    fn now(ha: &Ha, revision: Revision) -> Shown {
-        Shown {
-            revision,
+impl Parts {
+    fn now(ha: &Ha) -> Parts {
+        Parts {
             state: ha.state_word(),
             role: ha.role.word(),
             checkpoint_due: checkpoint_due(ha),
+            leaving: ha.sync.leaving.is_some(),
             paused: ha.paused(),
             restart: ha.scheduled_restart.clone(),
             local: ha.local.clone(),
             server: ha.server.clone(),
         }
     }
-}
 
-impl PartialEq for Shown {
-    fn eq(&self, other: &Shown) -> bool {
-        let same_server = match (&self.server, &other.server) {
-            (None, None) => true,
-            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        same_server
-            && Arc::ptr_eq(&self.local, &other.local)
-            && self.revision == other.revision
-            && (self.state, self.role) == (other.state, other.role)
-            && (self.checkpoint_due, self.paused) == (other.checkpoint_due, other.paused)
-            && self.restart == other.restart
+    fn stands(&self, ha: &Ha) -> bool {
+        same(self.server.as_ref(), ha.server.as_ref())
+            && Arc::ptr_eq(&self.local, &ha.local)
+            && (self.state, self.role) == (ha.state_word(), ha.role.word())
+            && (self.checkpoint_due, self.leaving) == (checkpoint_due(ha), ha.sync.leaving.is_some())
+            && self.paused == ha.paused()
+            && self.restart == ha.scheduled_restart
     }
 }
 
@@ -189,7 +213,7 @@ pub(super) fn data(ha: &Ha) -> MemberData {
         o.insert("pause".into(), true.into());
     }
     o.insert("jogi".into(), json!({"version": env!("CARGO_PKG_VERSION"), "protocol": PROTOCOL}));
-    MemberData(o)
+    o.into()
 }
 
 fn scheduled(restart: &super::Restart) -> Value {

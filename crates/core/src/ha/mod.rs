@@ -11,6 +11,7 @@
 //! Time never goes back between two calls. Several events may be handed in before effects are polled.
 
 mod background;
+mod basis;
 mod bootstrap;
 mod cycle;
 mod decision;

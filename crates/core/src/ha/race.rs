@@ -188,8 +188,7 @@ impl Ha {
     }
 
     fn sync_mode(&self, cluster: &Cluster) -> SyncMode {
-        let settings = cluster.settings();
-        let settings = settings.as_ref().unwrap_or(&self.settings);
+        let settings = self.settings_of(cluster);
         if settings.is_sync() { settings.sync_mode } else { SyncMode::Off }
     }
 

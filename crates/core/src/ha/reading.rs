@@ -8,7 +8,7 @@ use super::Lock;
 use super::machine::Ha;
 use super::op::Kind;
 use super::server::{DataDir, Row};
-use crate::view::{Cluster, Member, MemberData};
+use crate::view::{Cluster, Member, MemberData, Settings};
 use crate::{Lsn, MemberName};
 
 impl Ha {
@@ -21,6 +21,16 @@ impl Ha {
         let seen = self.view.as_ref()?;
         let lost = self.store_error.is_some() && self.now.boot.since(seen.read_at) > self.settings.ttl;
         (!lost).then(|| seen.cluster.clone())
+    }
+
+    /// The settings of a view: ours, unless it has others.
+    pub(super) fn settings_of(&self, cluster: &Cluster) -> Arc<Settings> {
+        match &cluster.config {
+            Some(config) if self.dynamic_saved.as_ref() != Some(&config.revision) => {
+                Arc::new(Settings::from_value(&config.value))
+            }
+            Some(_) | None => self.settings.clone(),
+        }
     }
 
     pub(super) fn row(&self) -> Option<&Row> {

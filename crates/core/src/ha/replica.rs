@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::basis::Basis;
 use super::machine::Ha;
 use super::op::{Kind, Op, Step};
 use super::state::{Followed, Role};
@@ -20,8 +21,12 @@ impl Ha {
         if let Some(decision) = self.divergence_turn() {
             return decision;
         }
-        let followed = Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() };
-        if self.followed.as_ref() != Some(&followed) {
+        self.find_upstream();
+        let upstream = self.upstream_made.1.as_ref();
+        let follows =
+            self.followed.as_ref().is_some_and(|f| f.upstream.as_ref() == upstream && f.dynamic == self.dynamic_saved);
+        if !follows {
+            let followed = Followed { upstream: upstream.cloned(), dynamic: self.dynamic_saved.clone() };
             if self.now.boot < self.failures.retry_at {
                 return Decision::new("no action", "following failed a moment ago").waiting("the next try");
             }
@@ -55,6 +60,14 @@ impl Ha {
         let because = format!("{leader} holds the leader lock");
         self.begin_op(Op::new(Kind::Follow, because.clone(), [Step::Configure(mode), Step::Apply]));
         Decision::new("no action", because).waiting("the new configuration")
+    }
+
+    /// Keeps what [`Ha::upstream`] says at hand. A promised leader counts as well as the view, and goes with time.
+    fn find_upstream(&mut self) {
+        let promised = self.failsafe_leader_name().is_some();
+        if promised || self.upstream_made.0.as_ref().is_none_or(|basis| !basis.stands(self)) {
+            self.upstream_made = ((!promised).then(|| Basis::now(self)), self.upstream());
+        }
     }
 
     /// Whom this member streams from: `replicatefrom` when that member exists, else the leader; never itself.

@@ -54,7 +54,7 @@ impl Unheard {
 
 impl Ha {
     pub(super) fn note_who_has_heard(&mut self, cluster: &Cluster) {
-        let paused = cluster.settings().map_or(self.settings.pause, |settings| settings.pause);
+        let paused = self.settings_of(cluster).pause;
         self.unheard.see(cluster, paused, self.now.boot);
         self.unheard.primaries.remove(&self.local.name);
     }

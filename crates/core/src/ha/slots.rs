@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::basis::Basis;
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::server::{Row, Slot};
@@ -26,8 +27,13 @@ impl Ha {
         if self.server.as_ref().is_none_or(|s| s.looked_at <= self.slots_changed_at) {
             return;
         }
+        let promised = self.failsafe_leader_name().is_some();
+        if !promised && self.slots_rest.as_ref().is_some_and(|basis| basis.stands(self)) {
+            return;
+        }
         let Some(plan) = self.row().map(|row| self.slot_plan(row)) else { return };
         if plan.is_empty() {
+            self.slots_rest = (!promised).then(|| Basis::now(self));
             return;
         }
         if self.issue(Lane::Sql, Act::Slots { plan }, SHORT * 3, Purpose::Slots).is_some() {

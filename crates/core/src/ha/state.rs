@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Upstream;
+use super::basis::Basis;
 use crate::view::{Cluster, Revision, Session, Status};
 use crate::{MemberName, Tick};
 
@@ -88,9 +89,13 @@ pub(super) struct Failures {
 pub(super) struct Published {
     pub member: Option<String>,
     pub shown: Option<super::member::Shown>,
+    /// The key's content that was made last, and of what.
+    pub member_made: Option<super::member::Made>,
     pub member_session: Option<Session>,
     pub member_at: Tick,
     pub status: Option<Status>,
+    /// The status that was made last, and of what.
+    pub status_made: Option<(Basis, Status)>,
     pub failover_cleared: Option<Revision>,
     /// The failsafe topology, and when it was written.
     pub failsafe: Option<(BTreeMap<MemberName, String>, Tick)>,

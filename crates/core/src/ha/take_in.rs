@@ -131,10 +131,10 @@ impl Ha {
         self.switchover_progress();
     }
 
-    fn adopt_dynamic(&mut self, value: &Value, revision: Revision) {
+    fn adopt_dynamic(&mut self, value: &Arc<Value>, revision: Revision) {
         let old = self.settings.clone();
         self.settings = Arc::new(Settings::from_value(value));
-        self.dynamic = Arc::new(value.clone());
+        self.dynamic = Arc::clone(value);
         self.dynamic_saved = Some(revision);
         if old.failsafe_mode && !self.settings.failsafe_mode {
             self.failsafe.switched_off(self.now.boot);

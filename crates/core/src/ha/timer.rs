@@ -1,10 +1,8 @@
 //! Every deadline the core waits for, with its reason.
 
-use std::collections::BTreeMap;
-
 use crate::Tick;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
     /// Keeps the keeper's permission alive; its absence is how a stall shows.
     Heartbeat,
@@ -31,6 +29,21 @@ pub(super) enum Timer {
 }
 
 impl Timer {
+    /// In the order of their numbers.
+    const ALL: [Timer; 11] = [
+        Timer::Heartbeat,
+        Timer::Routine,
+        Timer::Look,
+        Timer::Again,
+        Timer::Race,
+        Timer::Soft,
+        Timer::Step,
+        Timer::Retry,
+        Timer::Scheduled,
+        Timer::Failsafe,
+        Timer::Request,
+    ];
+
     fn reason(self) -> &'static str {
         match self {
             Timer::Heartbeat => "heartbeat",
@@ -48,37 +61,57 @@ impl Timer {
     }
 }
 
+const KINDS: usize = Timer::ALL.len();
+
 #[derive(Clone, Debug, Default)]
-pub(super) struct Timers(BTreeMap<Timer, Tick>);
+pub(super) struct Timers([Option<Tick>; KINDS]);
 
 impl Timers {
     pub fn set(&mut self, timer: Timer, at: Tick) {
-        self.0.insert(timer, at);
+        self.0[timer as usize] = Some(at);
     }
 
     pub fn set_earlier(&mut self, timer: Timer, at: Tick) {
-        let earliest = self.0.get(&timer).map_or(at, |set| at.min(*set));
-        self.0.insert(timer, earliest);
+        let earliest = self.0[timer as usize].map_or(at, |set| at.min(set));
+        self.set(timer, earliest);
     }
 
     pub fn clear(&mut self, timer: Timer) {
-        self.0.remove(&timer);
+        self.0[timer as usize] = None;
     }
 
     pub fn is_set(&self, timer: Timer) -> bool {
-        self.0.contains_key(&timer)
+        self.0[timer as usize].is_some()
     }
 
     /// Whether the timer's time has come; it is cleared then.
     pub fn fired(&mut self, timer: Timer, now: Tick) -> bool {
-        let due = self.0.get(&timer).is_some_and(|at| *at <= now);
-        if due {
-            self.0.remove(&timer);
-        }
-        due
+        self.0[timer as usize].take_if(|at| *at <= now).is_some()
     }
 
     pub fn next(&self) -> Option<(Tick, &'static str)> {
-        self.0.iter().map(|(timer, at)| (*at, timer.reason())).min_by_key(|(at, _)| *at)
+        let set = Timer::ALL.into_iter().zip(self.0).filter_map(|(timer, at)| Some((at?, timer)));
+        set.min_by_key(|(at, _)| *at).map(|(at, timer)| (at, timer.reason()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_timer_has_its_place_and_the_earliest_comes_first() {
+        for (place, timer) in Timer::ALL.into_iter().enumerate() {
+            assert_eq!(timer as usize, place);
+        }
+        let mut timers = Timers::default();
+        timers.set(Timer::Look, Tick(9));
+        timers.set_earlier(Timer::Look, Tick(7));
+        timers.set_earlier(Timer::Look, Tick(8));
+        timers.set(Timer::Retry, Tick(8));
+        assert_eq!(timers.next(), Some((Tick(7), Timer::Look.reason())));
+        assert!(!timers.fired(Timer::Look, Tick(6)) && timers.fired(Timer::Look, Tick(7)));
+        assert!(!timers.is_set(Timer::Look));
+        assert_eq!(timers.next(), Some((Tick(8), Timer::Retry.reason())));
     }
 }

@@ -1,6 +1,7 @@
 //! The cluster as one consistent reading of the store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -107,7 +108,7 @@ pub struct Leader {
 pub struct Cluster {
     pub initialize: Option<Versioned<String>>,
     /// The dynamic configuration, when the key holds a JSON object.
-    pub config: Option<Versioned<Value>>,
+    pub config: Option<Versioned<Arc<Value>>>,
     pub leader: Option<Leader>,
     pub status: Status,
     pub members: BTreeMap<MemberName, Member>,
@@ -132,7 +133,7 @@ impl Cluster {
             match key {
                 Key::Initialize => cluster.initialize = Some(Versioned { value: kv.value, revision: kv.revision }),
                 Key::Config => {
-                    let value = json().filter(Value::is_object);
+                    let value = json().filter(Value::is_object).map(Arc::new);
                     cluster.config = value.map(|value| Versioned { value, revision: kv.revision });
                 }
                 Key::Leader => {

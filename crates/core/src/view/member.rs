@@ -1,5 +1,7 @@
 //! The `members/NAME` keys.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{Revision, Session, compact, integer, truth};
@@ -14,9 +16,16 @@ pub struct Member {
     pub session: Option<Session>,
 }
 
-/// The JSON object of a member, with all its fields as published. Accessors read it as Patroni does.
+/// The JSON object of a member, with all its fields as published. Accessors read it as Patroni does. Shared: every view
+/// holds every member, and one changes at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberData(pub Map<String, Value>);
+pub struct MemberData(pub Arc<Map<String, Value>>);
+
+impl From<Map<String, Value>> for MemberData {
+    fn from(object: Map<String, Value>) -> MemberData {
+        MemberData(Arc::new(object))
+    }
+}
 
 impl MemberData {
     /// Reads a member's value. The ancient form `postgres://…?application_name=API_URL` is understood;
@@ -26,13 +35,13 @@ impl MemberData {
             return ancient(text);
         }
         match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => MemberData(object),
+            Ok(Value::Object(object)) => object.into(),
             Ok(_) | Err(_) => MemberData::default(),
         }
     }
 
     pub fn to_text(&self) -> String {
-        compact(&self.0)
+        compact(&*self.0)
     }
 
     fn text(&self, field: &str) -> Option<&str> {
@@ -140,7 +149,7 @@ fn ancient(url: &str) -> MemberData {
     if let Some(api_url) = api_url {
         data.insert("api_url".into(), api_url.into());
     }
-    MemberData(data)
+    data.into()
 }
 
 /// Tags of a member, as published or configured. Unknown tags are kept.

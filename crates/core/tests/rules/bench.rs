@@ -225,7 +225,7 @@ impl Bench {
         self.tick(1);
         let mut cluster = cluster;
         if let Some(config) = &self.config {
-            cluster.config = Some(jogi_core::view::Versioned { value: config.clone(), revision: rev("9") });
+            cluster.config = Some(jogi_core::view::Versioned { value: config.clone().into(), revision: rev("9") });
         }
         self.keys = cluster.clone();
         let read_at = self.now.boot;

@@ -59,7 +59,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure>
         Some(changed) => (yaml::dump(&changed), changed),
         None => edit(&herd, &before)?,
     };
-    if changed == read.value {
+    if changed == *read.value {
         return if arguments.quiet { Ok(()) } else { say("Not changed") };
     }
     if !arguments.quiet {

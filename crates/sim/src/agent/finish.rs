@@ -1,5 +1,7 @@
 //! The end of each effect: what it changed, and its outcome.
 
+use std::sync::Arc;
+
 use jogi_core::ha::server::DataDir;
 use jogi_core::ha::{
     Act, Aside, Effect, EffectId, Event, Failure, Generation, Intent, LaunchAs, Lineage, Mode, Outcome, Setup,
@@ -23,14 +25,14 @@ impl World {
     /// Work that a thread of the agent does is at its end.
     pub(crate) fn finish_work(&mut self, host: HostId, id: EffectId) {
         let Some(work) = self.work(host, id) else { return };
-        let act = work.effect.act.clone();
-        if let Some(outcome) = self.carry_out(host, act) {
+        let effect = Arc::clone(&work.effect);
+        if let Some(outcome) = self.carry_out(host, &effect.act) {
             self.done(host, id, outcome);
         }
     }
 
     /// `None`: the agent has ended.
-    fn carry_out(&mut self, host: HostId, act: Act) -> Option<Outcome> {
+    fn carry_out(&mut self, host: HostId, act: &Act) -> Option<Outcome> {
         Some(match act {
             Act::Look => {
                 // A running server without a guard is put into the charge of a new one.
@@ -39,13 +41,13 @@ impl World {
                 }
                 Ok(Yield::Looked(Box::new(self.observe(host))))
             }
-            Act::Compare { upstream } => self.compare(host, &upstream),
+            Act::Compare { upstream } => self.compare(host, upstream),
             Act::FindEndOfWal => self.end_of_wal(host),
-            Act::ReadHistory { timeline } => self.read_history(host, timeline),
+            Act::ReadHistory { timeline } => self.read_history(host, *timeline),
             Act::ReserveTimelines { .. } if self.weakness.has(Weakness::NoReserve) => Ok(Yield::Done),
             Act::ReserveTimelines { above, up_to } => match self.hosts[host].pg.data_mut() {
                 Some(data) => {
-                    data.reserve(above, up_to);
+                    data.reserve(*above, *up_to);
                     Ok(Yield::Done)
                 }
                 None => Err(Failure::Failed("there is no pg_wal to write a history file into".to_owned())),
@@ -55,7 +57,7 @@ impl World {
             }
             Act::Intend { intent } => {
                 if !self.weakness.has(Weakness::NoIntent) {
-                    self.hosts[host].intent = Some((intent, self.hosts[host].incarnation));
+                    self.hosts[host].intent = Some((intent.clone(), self.hosts[host].incarnation));
                 }
                 Ok(Yield::Done)
             }
@@ -63,13 +65,13 @@ impl World {
                 self.hosts[host].intent = None;
                 Ok(Yield::Done)
             }
-            Act::Configure { setup } => self.configure(host, &setup),
+            Act::Configure { setup } => self.configure(host, setup),
             Act::Reload => self.reload(host),
-            Act::SyncNames { setup } => self.sync_names(host, &setup),
-            Act::Signal { stop } => self.signal(host, stop),
-            Act::Arm { armed } => self.arm(host, armed),
+            Act::SyncNames { setup } => self.sync_names(host, setup),
+            Act::Signal { stop } => self.signal(host, *stop),
+            Act::Arm { armed } => self.arm(host, *armed),
             Act::PostBootstrap => self.post_bootstrap(host),
-            Act::PutAside { suffix } => self.put_aside(host, suffix),
+            Act::PutAside { suffix } => self.put_aside(host, *suffix),
             Act::Checkpoint => {
                 let World { hosts, wal, .. } = self;
                 let result = hosts[host].pg.checkpoint(wal).map(|()| Yield::Done).map_err(Failure::Failed);
@@ -82,15 +84,15 @@ impl World {
             }
             Act::Slots { plan } => {
                 let end = self.hosts[host].pg.data().map(|data| self.wal.end(data.tip)).unwrap_or_default();
-                self.when_answering(host, |data| change_slots(data, &plan, end))
+                self.when_answering(host, |data| change_slots(data, plan, end))
             }
             Act::Callback { .. } | Act::Cancel { .. } => Ok(Yield::Done),
             Act::SaveDynamic { config } => {
-                self.hosts[host].dynamic = Some((*config).clone());
+                self.hosts[host].dynamic = Some((**config).clone());
                 Ok(Yield::Done)
             }
             Act::Reply { request, reply } => {
-                self.deliver_reply(host, request, reply);
+                self.deliver_reply(host, *request, reply.clone());
                 Ok(Yield::Done)
             }
             Act::Exit { code, why } => {
@@ -262,11 +264,11 @@ impl World {
     // ---- what programs and the guard do
 
     /// A program of the agent, or a command to the guard, is at its end.
-    pub fn program_ends(&mut self, host: HostId, incarnation: u64, effect: Effect) {
+    pub fn program_ends(&mut self, host: HostId, incarnation: u64, effect: &Effect) {
         let lives = self.agent_lives(host, incarnation) && self.work(host, effect.id).is_some();
         let outcome = match self.guard_does(host, &effect.act) {
             Some(outcome) => outcome,
-            None if lives => self.program_does(host, &effect),
+            None if lives => self.program_does(host, effect),
             None => None,
         };
         if let Some(outcome) = outcome.filter(|_| lives) {

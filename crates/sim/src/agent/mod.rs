@@ -79,7 +79,7 @@ pub enum Stall {
 /// An effect that is being carried out.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
-    pub effect: Effect,
+    pub effect: Arc<Effect>,
     /// It was reported as stuck.
     pub stuck: bool,
     /// Its outcome has been held back; that happens once.

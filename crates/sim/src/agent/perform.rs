@@ -1,5 +1,6 @@
 //! The beginning of each effect: who does the work, and what it changes at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jogi_core::ha::{Act, Effect, EffectId, Failure, Lane, Stop, Upstream, Yield};
@@ -27,6 +28,7 @@ impl World {
         *self.counts.effects_by_name.entry(effect.act.name()).or_default() += 1;
         self.say(Topic::Effect, host, || format!("> {} {} {:?}", effect.act.name(), effect.id.0, effect.act));
         self.checks.effect_begins(self.now, &self.hosts[host].name, &effect, self.hosts[host].agent.as_ref());
+        let effect = Arc::new(effect);
         let id = effect.id;
         let tick = self.boot(host);
         let began_with = self.began_with(host, &effect.act);
@@ -64,10 +66,10 @@ impl World {
             Act::Fence { kill } => self.fence(host, id, *kill),
             Act::Initdb | Act::Clone { .. } | Act::SingleUser | Act::Rewind { .. } => {
                 self.change_begins(host, &effect.act);
-                self.schedule(wait, Happening::Program { host, incarnation, effect: Box::new(effect) });
+                self.schedule(wait, Happening::Program { host, incarnation, effect });
             }
             Act::ArchivePending | Act::Script { .. } | Act::Launch { .. } | Act::Promote { .. } => {
-                self.schedule(wait, Happening::Program { host, incarnation, effect: Box::new(effect) });
+                self.schedule(wait, Happening::Program { host, incarnation, effect });
             }
             Act::Compare { .. }
             | Act::FindEndOfWal

@@ -74,7 +74,8 @@ impl Ha {
     pub(in crate::ha) fn failsafe_leader(&self) -> Option<MemberData> {
         let (_, promise) = self.newest_promise()?;
         let data = [("conn_url", &promise.conn_url), ("api_url", &promise.api_url)];
-        Some(MemberData(data.into_iter().map(|(key, url)| (key.to_owned(), url.as_str().into())).collect()))
+        let data = data.into_iter().map(|(key, url)| (key.to_owned(), url.as_str().into()));
+        Some(data.collect::<serde_json::Map<_, _>>().into())
     }
 
     pub(in crate::ha) fn failsafe_leader_name(&self) -> Option<&MemberName> {
@@ -173,7 +174,7 @@ impl Ha {
     pub(in crate::ha) fn topology_peers(&self) -> BTreeMap<MemberName, Member> {
         let named = self.cluster().filter(|_| self.settings.failsafe_mode).and_then(|c| c.failsafe.clone());
         let member = |(name, url): (MemberName, String)| {
-            let data = MemberData([("api_url".to_owned(), Value::from(url))].into_iter().collect());
+            let data = MemberData::from(serde_json::Map::from_iter([("api_url".to_owned(), Value::from(url))]));
             (name.clone(), Member { name, data, revision: Revision(String::new()), session: None })
         };
         named.unwrap_or_default().into_iter().map(member).collect()
