@@ -24,7 +24,7 @@ pub(super) async fn get(api: &Api) -> Answer {
         },
     };
     match &cluster.config {
-        Some(config) => Answer::json(200, &*config.value),
+        Some(config) => Answer::json(200, &config.value),
         None => Answer::error(502),
     }
 }

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jogi_core::ha::server::{Accepting, Control, ControlState, DataDir, Process, Receiver, Row, Walsender};
 use jogi_core::ha::{Decision, GuardState, Lease, Local, Reply, Request, Server, Snapshot};
-use jogi_core::view::{Cluster, Expect, KeyValue, MemberData, Revision, Session, Tags, Write, Written};
+use jogi_core::view::{Cluster, Expect, KeyValue, Revision, Session, Tags, Write, Written};
 use jogi_core::{Lsn, Now, Tick, Timeline, Wall};
 use jogi_dcs::{Acquired, Beat, Dcs, DcsError, Freshness, SetupError, View, WatchEvent};
 use jogi_testkit::http::{self, Reply as Answered};
