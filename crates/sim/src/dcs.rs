@@ -59,7 +59,7 @@ impl World {
     pub fn store_serves(&mut self, call: StoreCall) {
         let StoreCall { host, incarnation, for_, sent, request } = call;
         // Only a trace and a weakened world look at the request once it has been served.
-        let looked_at = self.trace.wants(Topic::Store) || self.weakness.is_some();
+        let looked_at = self.trace.wants(Topic::Store) || !self.weakness.is_empty();
         let kept = looked_at.then(|| request.clone());
         let World { store, rng, now, .. } = self;
         let answer = store.serve(request, *now, rng);
