@@ -5,5 +5,6 @@ mod common;
 mod compare;
 mod configuration;
 mod ctl;
+mod mixed;
 mod pair;
 mod rest;

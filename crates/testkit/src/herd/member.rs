@@ -59,7 +59,8 @@ impl Member {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         let place = Place::create(lab, &name, place::FIRST_MEMBER + index, &dir)?;
         let bin_dir = require::postgres_bin().ok_or_else(|| anyhow::anyhow!("no PostgreSQL server programs"))?;
-        let template = spec.agent.clone().unwrap_or_else(|| format!("{} agent {{config}}", jogi.display()));
+        let chosen = spec.member_agent.get(&name).or(spec.agent.as_ref()).cloned();
+        let template = chosen.unwrap_or_else(|| format!("{} agent {{config}}", jogi.display()));
         let mut env = vec![
             ("HOME".to_owned(), dir.display().to_string()),
             ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),

@@ -40,6 +40,7 @@ pub struct HerdSpec {
     pub(super) jogi: PathBuf,
     pub(super) agent: Option<String>,
     pub(super) ctl: Option<String>,
+    pub(super) member_agent: BTreeMap<String, String>,
     pub(super) members: usize,
     pub(super) loopback: bool,
     pub(super) dcs: Value,
@@ -56,6 +57,7 @@ impl HerdSpec {
             jogi: jogi.into(),
             agent: env::var(AGENT).ok(),
             ctl: env::var(CTL).ok(),
+            member_agent: BTreeMap::new(),
             members: 3,
             loopback: false,
             dcs: quick_dcs(),
@@ -104,6 +106,12 @@ impl HerdSpec {
     /// Runs the built agent and control tool, whatever the environment names.
     pub fn own_programs(mut self) -> Self {
         (self.agent, self.ctl) = (None, None);
+        self
+    }
+
+    /// Runs another agent on one member: a mixed herd.
+    pub fn member_agent(mut self, member: &str, agent: String) -> Self {
+        self.member_agent.insert(member.to_owned(), agent);
         self
     }
 
