@@ -50,6 +50,19 @@ impl History {
         History(text.lines().filter_map(switch).collect())
     }
 
+    /// Where two branches part, this one with the timeline `own` and `other` with `theirs`: the end of what they
+    /// share, as pg_rewind finds it. `None`: nothing, or all of one of them.
+    pub fn parts(&self, own: Timeline, other: &History, theirs: Timeline) -> Option<Lsn> {
+        let stretches = |history: &History, last: Timeline| {
+            let ends = history.0.iter().map(|s| (s.parent, s.switched_at)).chain([(last, Lsn(u64::MAX))]);
+            let mut begin = Lsn::INVALID;
+            ends.map(|(timeline, end)| (timeline, std::mem::replace(&mut begin, end), end)).collect::<Vec<_>>()
+        };
+        let (ours, others) = (stretches(self, own), stretches(other, theirs));
+        let shared = ours.iter().zip(&others).take_while(|(a, b)| (a.0, a.1) == (b.0, b.1));
+        shared.last().map(|(a, b)| a.2.min(b.2)).filter(|end| *end != Lsn(u64::MAX))
+    }
+
     /// Where this history left `timeline`, if it ever was on it.
     pub fn left(&self, timeline: Timeline) -> Option<Lsn> {
         self.0.iter().find(|s| s.parent == timeline).map(|s| s.switched_at)
@@ -59,6 +72,22 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn branches_part_where_their_histories_do() {
+        let history = |text: &str| History::parse(text);
+        let (none, three) = (History::default(), history("1\t0/100\tx\n2\t0/200\tx\n"));
+        for (ours, own, other, theirs, at) in [
+            (&none, 1, &three, 3, Some(0x100)),
+            (&history("1\t0/100\tx\n"), 2, &three, 3, Some(0x200)),
+            (&history("1\t0/90\tx\n"), 2, &three, 3, Some(0x90)),
+            (&history("1\t0/150\tx\n"), 5, &three, 3, Some(0x100)),
+            (&three, 3, &three, 3, None),
+            (&none, 7, &three, 3, None),
+        ] {
+            assert_eq!(ours.parts(Timeline(own), other, Timeline(theirs)), at.map(Lsn), "{own} of {ours:?}");
+        }
+    }
 
     #[test]
     fn reads_a_history_file() {

@@ -195,14 +195,16 @@ impl Ha {
             self.issue(Lane::Load, Act::Compare { upstream }, SHORT, Purpose::Compare);
             return held("the leader's timeline and history");
         };
-        if theirs.timeline == Some(ours.timeline) && ours.timeline.0 > 1 && self.divergence.our_history.is_none() {
+        let needs_ours = theirs.timeline == Some(ours.timeline) || theirs.history.left(ours.timeline).is_none();
+        if needs_ours && ours.timeline.0 > 1 && self.divergence.our_history.is_none() {
             self.divergence.theirs = Some(theirs);
             let timeline = ours.timeline;
             self.issue(Lane::Archive, Act::ReadHistory { timeline }, SHORT, Purpose::OurHistory);
             return held("the history of our own timeline");
         }
         if self.is_twin(ours, &theirs) {
-            return Some(self.twin(&leader, ours));
+            let given_up = self.given_up(ours, &theirs);
+            return Some(self.twin(&leader, ours, &given_up));
         }
         match diverged(ours, &theirs).filter(|_| theirs.in_recovery != Some(true)) {
             None => {
@@ -217,16 +219,33 @@ impl Ha {
             Some(true) => {
                 self.failures.compare = 0;
                 let text = format!(
-                    "our WAL (timeline {}, up to {}) is not part of {leader}'s (timeline {})",
+                    "our WAL (timeline {}, up to {}) is not part of {leader}'s (timeline {}): {}",
                     ours.timeline,
                     ours.end,
-                    theirs.timeline.map_or(0, |t| t.0)
+                    theirs.timeline.map_or(0, |t| t.0),
+                    self.given_up(ours, &theirs),
                 );
                 self.note(NoteLevel::Warning, text);
                 self.divergence.state = State::Need;
                 self.rewind()
             }
         }
+    }
+
+    /// What of our WAL is on no other member's branch, in words: it is said before anything is discarded.
+    fn given_up(&self, ours: Local, theirs: &Lineage) -> String {
+        let none = History::default();
+        let our_history = self.divergence.our_history.as_ref().unwrap_or(&none);
+        let left_at = theirs.history.left(ours.timeline).filter(|_| our_history.0.is_empty());
+        let newest = theirs.timeline.unwrap_or(Timeline(0));
+        // Two branches of one number, opened at one point.
+        let opened_at = || our_history.0.last().map(|s| s.switched_at).filter(|_| newest == ours.timeline);
+        let parts = || our_history.parts(ours.timeline, &theirs.history, newest);
+        let Some(at) = left_at.or_else(parts).or_else(opened_at) else {
+            return "where the two part is not known, so all of ours may be given up".to_owned();
+        };
+        let at = at.min(ours.end);
+        format!("{} bytes of it ({at} to {}) are given up", ours.end.ahead_of(at), ours.end)
     }
 
     /// Two timelines of one number that are not one branch: their histories differ, or we opened ours and the
@@ -247,8 +266,8 @@ impl Ha {
     }
 
     /// pg_rewind takes equal numbers for one branch: only a new copy helps.
-    fn twin(&mut self, leader: &MemberName, ours: Local) -> Decision {
-        let text = format!("our timeline {} and {leader}'s are two branches of one number", ours.timeline);
+    fn twin(&mut self, leader: &MemberName, ours: Local, given_up: &str) -> Decision {
+        let text = format!("our timeline {} and {leader}'s are two branches of one number: {given_up}", ours.timeline);
         self.note(NoteLevel::Warning, text.clone());
         if self.local.removes_on_divergence(&self.settings) || self.divergence.must {
             return self.copy_anew(&text);

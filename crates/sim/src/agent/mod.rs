@@ -387,6 +387,7 @@ impl World {
             agent.said = decision.state.clone();
         }
         for note in notes {
+            self.checks.reported.hear(host, &note);
             self.say(Topic::Note, host, || note);
         }
         if let Some(text) = text {
@@ -455,6 +456,9 @@ impl World {
     }
 
     pub(crate) fn request(&mut self, host: HostId, request: Request, from: Requester) -> Option<RequestId> {
+        if matches!(request, Request::Reinitialize { .. }) {
+            self.checks.reported.asked_to_copy(host);
+        }
         let agent = self.hosts[host].agent.as_mut()?;
         agent.last_request += 1;
         let id = RequestId(agent.last_request);

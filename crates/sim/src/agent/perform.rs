@@ -9,6 +9,7 @@ use jogi_core::view::Write;
 use super::{Stall, Work, keeper_input, pace};
 use crate::agent::ToAgent;
 use crate::dcs::Purpose;
+use crate::invariants::Checks;
 use crate::net::HostId;
 use crate::peers::{Asked, Question};
 use crate::postgres::Hang;
@@ -28,6 +29,9 @@ impl World {
         *self.counts.effects_by_name.entry(effect.act.name()).or_default() += 1;
         self.say(Topic::Effect, host, || format!("> {} {} {:?}", effect.act.name(), effect.id.0, effect.act));
         self.checks.effect_begins(self.now, &self.hosts[host].name, &effect, self.hosts[host].agent.as_ref());
+        if matches!(effect.act, Act::Rewind { .. } | Act::PutAside { .. }) {
+            Checks::before_effect(self, host, &effect);
+        }
         let effect = Arc::new(effect);
         let id = effect.id;
         let tick = self.boot(host);

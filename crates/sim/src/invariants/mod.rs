@@ -11,6 +11,7 @@ mod lease_covers_writer;
 pub mod liveness;
 pub mod lost_rows;
 mod one_history;
+mod reported;
 mod single_writer;
 mod strays_are_closed;
 
@@ -53,6 +54,7 @@ pub struct Checks {
     lanes: lanes::Lanes,
     lease_covers_writer: lease_covers_writer::LeaseCoversWriter,
     strays_are_closed: strays_are_closed::StraysAreClosed,
+    pub reported: reported::Reported,
     /// What is promised without pause does not hold before this moment.
     lenient_until: Moment,
     /// Before this moment a writer may be covered by the others' promises instead of the leader key.
@@ -156,6 +158,14 @@ impl Checks {
         let Some(primary) = world.leader_host().filter(|host| world.hosts[*host].pg.can_commit()) else { return };
         let missing = world.checks.acknowledged.missing(world, primary);
         world.checks.violations.extend(missing);
+    }
+
+    /// Before a member begins something that may discard rows.
+    pub fn before_effect(world: &mut World, host: HostId, effect: &Effect) {
+        let mut reported = std::mem::take(&mut world.checks.reported);
+        let found = reported.check(world, host, effect);
+        world.checks.reported = reported;
+        world.checks.violations.extend(found);
     }
 
     /// Looks at everything after each step of the world.

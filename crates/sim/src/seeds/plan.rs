@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 use super::profile::Profile;
@@ -127,7 +127,9 @@ impl Plan {
         let gentle = profile.is_gentle();
         let drift = if gentle { 0 } else { *rng.pick(&[0, 500, 5_000, 10_000]).unwrap_or(&0) };
         let drifts = NAMES.iter().map(|_| rng.range(0, 2 * drift + 1) as i64 - drift as i64).collect();
-        let mut dynamic = settings(&mut rng);
+        // A hazard has the settings that bring it about, and no others.
+        let modes = if profile.is_hazard() { Map::new() } else { modes(seed) };
+        let mut dynamic = settings(&mut rng, modes);
         if let (Value::Object(all), Value::Object(more)) = (&mut dynamic, profile.settings(&mut Rng::new(seed))) {
             all.extend(more);
         }
@@ -156,11 +158,28 @@ impl Plan {
     }
 }
 
-fn settings(rng: &mut Rng) -> Value {
+/// The modes that the herd begins with: what its promises are. From a stream of their own, beside everything else.
+fn modes(seed: u64) -> Map<String, Value> {
+    let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9).wrapping_add(4711));
+    let mut modes = Map::new();
+    if rng.one_in(4) {
+        modes.insert("failsafe_mode".to_owned(), json!(true));
+    }
+    if rng.one_in(3) {
+        let mode = rng.pick(&[json!(true), json!("quorum")]).cloned().unwrap_or_default();
+        modes.insert("synchronous_mode".to_owned(), mode);
+        modes.insert("synchronous_node_count".to_owned(), json!(rng.pick(&[1, 1, 2, 3])));
+        modes.insert("synchronous_mode_strict".to_owned(), json!(rng.one_in(4)));
+        modes.insert("maximum_lag_on_syncnode".to_owned(), json!(rng.pick(&[-1, -1, 200, 1_048_576])));
+    }
+    modes
+}
+
+fn settings(rng: &mut Rng, modes: Map<String, Value>) -> Value {
     let ttl = *rng.pick(&[2, 5, 10, 30, 30, 30]).unwrap_or(&5);
     let start_timeout = *rng.pick(&[0, 300]).unwrap_or(&300);
     let lag = *rng.pick(&[0, 10_000, 1_048_576, 1_048_576]).unwrap_or(&1_048_576);
-    json!({
+    let mut settings = json!({
         "ttl": ttl,
         "loop_wait": if ttl < 10 { 1 } else { ttl / 3 },
         "retry_timeout": if ttl < 10 { 1 } else { ttl / 3 },
@@ -171,7 +190,11 @@ fn settings(rng: &mut Rng) -> Value {
             "remove_data_directory_on_diverged_timelines": true,
             "remove_data_directory_on_rewind_failure": true,
         },
-    })
+    });
+    if let Value::Object(all) = &mut settings {
+        all.extend(modes);
+    }
+    settings
 }
 
 fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {

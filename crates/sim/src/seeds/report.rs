@@ -1,6 +1,9 @@
 //! What many seeds came to, and whether that was enough of everything: a kind that never happened was never tested.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use jogi_core::view::{Settings, SyncMode};
 
 use super::kind::Kind;
 use super::run::Ended;
@@ -18,6 +21,8 @@ pub struct Report {
     pub simulated: Duration,
     /// The part of it that herds of three and more members lived through, with what happened to them.
     pub hours: Hours,
+    /// Herds by the modes that they began with.
+    pub modes: BTreeMap<&'static str, u64>,
     /// Of all histories: the same on every machine.
     pub digest: u64,
 }
@@ -59,6 +64,8 @@ impl Report {
         self.simulated += time;
         self.digest = self.digest.rotate_left(5) ^ world.digest();
         self.counts.add(&world.counts);
+        let modes = MODES.iter().filter(|(_, has)| has(&Settings::from_value(&world.herd.dynamic)));
+        modes.for_each(|(mode, _)| *self.modes.entry(mode).or_default() += 1);
         if world.hosts.len() >= 3 {
             self.hours.time += time;
             self.hours.faults += ended.struck.len() as u64;
@@ -74,6 +81,7 @@ impl Report {
         self.simulated += next.simulated;
         self.digest = self.digest.rotate_left(5) ^ next.digest;
         self.counts.add(&next.counts);
+        next.modes.iter().for_each(|(mode, count)| *self.modes.entry(mode).or_default() += count);
         self.hours.time += next.hours.time;
         self.hours.faults += next.hours.faults;
         self.hours.commits += next.hours.commits;
@@ -90,7 +98,9 @@ impl Report {
         let effects = EFFECTS.iter().filter(|name| effects_by_name.get(*name).copied().unwrap_or(0) == 0);
         let effects = effects.map(|name| format!("effect {name}"));
         let others = self.others().into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what.to_owned());
-        faults.chain(effects).chain(others).collect()
+        let modes =
+            MODES.iter().filter(|(mode, _)| !self.modes.contains_key(mode)).map(|(mode, _)| format!("herd {mode}"));
+        faults.chain(effects).chain(others).chain(modes).collect()
     }
 
     fn others(&self) -> [(&'static str, u64); 12] {
@@ -111,6 +121,19 @@ impl Report {
         ]
     }
 }
+
+type Has = fn(&Settings) -> bool;
+
+/// What a herd can promise from its beginning.
+const MODES: [(&str, Has); 7] = [
+    ("failsafe", |s| s.failsafe_mode),
+    ("priority", |s| s.sync_mode == SyncMode::Priority),
+    ("quorum", |s| s.sync_mode == SyncMode::Quorum),
+    ("strict", |s| s.is_sync() && s.sync_strict),
+    ("several synchronous nodes", |s| s.is_sync() && s.sync_node_count > 1),
+    ("failsafe and synchronous", |s| s.is_sync() && s.failsafe_mode),
+    ("maximum lag on syncnode", |s| s.is_sync() && s.maximum_lag_on_syncnode >= 0),
+];
 
 /// What the core can ask for and the simulator's herds give it reason to.
 const EFFECTS: [&str; 34] = [
@@ -160,6 +183,9 @@ impl std::fmt::Display for Report {
             self.counts.effects_by_name.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         let others: Vec<(String, u64)> =
             self.others().iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
+        let modes: Vec<(String, u64)> =
+            MODES.iter().map(|(mode, _)| ((*mode).to_owned(), self.modes.get(mode).copied().unwrap_or(0))).collect();
+        table(f, "herds that began with modes", &modes)?;
         table(f, "faults", &faults)?;
         table(f, "effects carried out", &effects)?;
         table(f, "and", &others)
