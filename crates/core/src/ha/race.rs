@@ -215,7 +215,11 @@ impl Ha {
         if cluster.system_identifier().is_some_and(|id| Some(id) != mine.as_deref()) {
             return Verdict::Not("the store names another system identifier".into());
         }
-        match (timeline, cluster.timeline()) {
+        if self.is_no_successor(cluster, false) {
+            return Verdict::Not("synchronous mode is on and this member is not a legal successor".into());
+        }
+        // What was announced counts too: a leader may have died before it could publish its history.
+        match (timeline, cluster.timeline().max(cluster.status.opened)) {
             (Some(mine), Some(theirs)) if mine < theirs => {
                 Verdict::Not(format!("the cluster has gone on to timeline {theirs}, this server is on {mine}"))
             }

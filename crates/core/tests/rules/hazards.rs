@@ -314,3 +314,18 @@ fn a_history_that_cannot_be_written_is_not_read_again_and_again() {
     }
     assert!((2..20).contains(&read), "read {read} times in two seconds");
 }
+
+#[test]
+fn a_returning_primary_does_not_lead_past_a_timeline_that_was_announced() {
+    for (status, takes) in [(r#"{"optime":500,"jogi":{"timeline":2}}"#, false), (r#"{"optime":500}"#, true)] {
+        let mut b = Bench::begin(Found::default());
+        b.looked(primary(1, 900));
+        let mut keys = bench::herd(None);
+        keys.push(("status", status));
+        b.see(view(&keys));
+        match takes {
+            true => drop(b.expect("acquire")),
+            false => b.never(&["acquire"], "another leader has opened timeline 2 and may have acknowledged rows on it"),
+        }
+    }
+}

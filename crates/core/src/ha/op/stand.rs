@@ -32,6 +32,11 @@ impl Ha {
             self.step_begins(op);
             let waits = op.doing.as_ref().is_some_and(|d| d.effect.is_none() && d.outcome.is_none());
             if waits && op.doing.as_ref().is_some_and(|d| d.step.is_effect(op.needs)) {
+                // Its lane is taken or rests: a step whose time is over looks again soon, and not at once.
+                let again = self.now.boot + LANE_BUSY;
+                if let Some(until) = op.doing.as_mut().and_then(|d| d.until.as_mut()) {
+                    *until = again.max(*until);
+                }
                 return if self.skips_while_unanswered(op) { Stand::Over } else { Stand::Waiting };
             }
         }
