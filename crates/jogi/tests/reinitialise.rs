@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jogi_testkit::herd::{CHANGE_WITHIN, Herd};
-use jogi_testkit::wait;
+use jogi_testkit::{process, wait};
 use serde_json::json;
 
 #[test]
@@ -21,6 +22,9 @@ fn a_replica_is_made_anew_and_the_leader_is_not() {
     wait::until("new data", CHANGE_WITHIN, || replica.data_dir().exists() && made_anew(&herd, "n2", before));
     herd.wait_healthy();
     holds_everything(&herd, "n2");
+    if whole {
+        what_it_replaced_goes(&herd);
+    }
 
     let before = leader.data_directory_identity();
     let out = herd.ctl(&["reinit", "herd", &leader.name, "--force"]);
@@ -47,6 +51,61 @@ fn red_a_half_made_copy_is_no_replica() {
     cut_a_clone_short(&herd);
     let long = Duration::from_secs(40);
     wait::stays("the half-made copy is of no use", long, || !herd.member("n3").is_replica());
+}
+
+fn what_it_replaced_goes(herd: &Herd) {
+    wait::until("what the new copy replaced to be gone", CHANGE_WITHIN, || aside(herd, "n2").is_empty());
+    let log = herd.member("n2").log();
+    let line = |text: &str| log.lines().position(|line| line.contains(text) && line.contains(".old-"));
+    let (renamed, removing) = (line("was renamed to"), line("removing "));
+    assert!(renamed.is_some() && removing > renamed, "what goes is named first: {log}");
+}
+
+/// What lies beside the data directory and was made of it.
+fn aside(herd: &Herd, member: &str) -> Vec<String> {
+    let data = herd.member(member).data_dir();
+    let prefix = format!("{}.", data.file_name().expect("a name").to_string_lossy());
+    let beside = std::fs::read_dir(data.parent().expect("a parent")).expect("readable").flatten();
+    let names = beside.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&prefix) && !name.ends_with(".jogi")).collect()
+}
+
+/// The rules ask for a new copy of a former primary that has rows which nobody else has: they are kept, whatever is made
+/// anew afterwards, and a directory that a person put there is nobody's to remove.
+#[test]
+fn lost_rows_are_kept_and_what_a_person_put_aside_too() {
+    let Some(spec) = common::spec() else { return };
+    if !spec.promises("what was put aside goes when nobody needs it") {
+        return;
+    }
+    let without_rewind = json!({"use_pg_rewind": false, "remove_data_directory_on_diverged_timelines": true});
+    let herd = spec.dcs(json!({"postgresql": without_rewind})).start();
+    let old = herd.wait_leader();
+    old.sql("CREATE TABLE branch (x text)");
+    herd.wait_replayed(old);
+    let by_hand = PathBuf::from(format!("{}.old-20240101", old.data_dir().display()));
+    std::fs::create_dir(&by_hand).expect("made by a person");
+    for sender in old.walsenders() {
+        process::freeze(sender);
+    }
+    old.sql("INSERT INTO branch VALUES ('seen by nobody')");
+    old.crash();
+    herd.wait_new_leader(&old.name);
+    old.power_on();
+    old.start_agent();
+    herd.wait_healthy();
+    let diverged = |names: &[String]| names.iter().filter(|name| name.contains(".diverged-")).count();
+    wait::until("a copy with the lost row", CHANGE_WITHIN, || diverged(&aside(&herd, &old.name)) == 1);
+    old.wait_log(0, "is kept: it may hold commits that no other member has", CHANGE_WITHIN);
+
+    let (mark, before) = (old.log_mark(), old.data_directory_identity());
+    herd.ctl_ok(&["reinit", "herd", &old.name, "--force"]);
+    wait::until("new data", CHANGE_WITHIN, || old.data_dir().exists() && made_anew(&herd, &old.name, before));
+    herd.wait_healthy();
+    old.wait_log(mark, "a new copy has taken its place", CHANGE_WITHIN);
+    wait::until("the replaced copy to be gone", CHANGE_WITHIN, || aside(&herd, &old.name).len() == 2);
+    assert_eq!(diverged(&aside(&herd, &old.name)), 1);
+    assert!(by_hand.exists());
 }
 
 fn make_a_big_table(herd: &Herd) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jogi_core::ha::{Effect, Event, Intent};
+use jogi_core::ha::{Aside, Effect, Event, Intent};
 use jogi_core::{MemberName, Now, Tick};
 use serde_json::Value;
 
@@ -20,7 +20,6 @@ use crate::guard::Guard;
 use crate::invariants::Checks;
 use crate::net::{HostId, Net};
 use crate::peers::Question;
-use crate::postgres::data::Dir;
 use crate::postgres::{News, Postgres, Step};
 use crate::queue::Queue;
 use crate::quirks::Quirks;
@@ -109,8 +108,9 @@ pub struct Host {
     /// What lies in the run directory beside the guard's page: the intent, and by which run of the agent.
     pub intent: Option<(Intent, u64)>,
     pub dynamic: Option<Value>,
-    /// Data directories put aside.
-    pub aside: Vec<Dir>,
+    /// Data directories that were put aside and are still there, oldest first; and how many ever were.
+    pub aside: Vec<Aside>,
+    pub put_aside: usize,
     /// The service manager starts an agent that has ended again after so long.
     pub restarts_after: Option<Duration>,
     /// PostgreSQL was started by somebody else: writable without a lease until the agent ends it.
@@ -430,6 +430,7 @@ fn new_host(name: &str, rng: &mut Rng) -> Host {
         intent: None,
         dynamic: None,
         aside: Vec::new(),
+        put_aside: 0,
         restarts_after: None,
         stray: false,
         tags: Value::Object(serde_json::Map::new()),

@@ -8,6 +8,7 @@ use jogi_core::ha::{Aside, Failure, Intent, Mode, Outcome, Setup, Yield};
 use jogi_pg::connect::{Connection, Purpose};
 use jogi_pg::instance::Instance;
 use jogi_pg::look::{self, Running};
+use jogi_pg::programs::Cancel;
 use jogi_pg::rundir::{self, IntentKind};
 use jogi_pg::{data_dir, files};
 use serde_json::Value;
@@ -90,6 +91,18 @@ pub(super) async fn put_aside(instance: &Instance, suffix: Aside, _limit: Durati
         tracing::warn!("the old data directory was removed: {why}");
     }
     Ok(Yield::Done)
+}
+
+/// Ends early when asked to: what is left is removed another time.
+pub(super) async fn remove_copies(instance: &Instance, keep_diverged: usize, cancel: Cancel) -> Outcome {
+    let data_dir = instance.data_dir().to_owned();
+    let ear = cancel.clone();
+    let work = move || data_dir::remove_copies(&data_dir, keep_diverged, &|| ear.is_requested());
+    match blocking(work).await? {
+        Ok(()) => Ok(Yield::Done),
+        Err(_) if cancel.is_requested() => Err(Failure::Cancelled),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
 }
 
 /// The intent as the run directory keeps it.

@@ -138,6 +138,7 @@ impl Performer {
             Act::Configure { setup } => shared.configure(&instance, setup, limit).await.into(),
             Act::SaveDynamic { config } => files::save_dynamic(&instance, config, limit).await.into(),
             Act::PutAside { suffix } => files::put_aside(&instance, suffix, limit).await.into(),
+            Act::RemoveCopies { keep_diverged } => files::remove_copies(&instance, keep_diverged, cancel).await.into(),
 
             Act::Reload => shared.reload(&instance, limit).await.into(),
             Act::SyncNames { setup } => names::put(&instance, setup, limit).await.into(),

@@ -116,7 +116,7 @@ impl UnderWay {
 /// next one is asked.
 fn works_on_the_server(lane: &Lane) -> bool {
     match lane {
-        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive => true,
+        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Copies => true,
         Lane::Lock
         | Lane::Look
         | Lane::Store
@@ -133,7 +133,7 @@ fn is_exclusive(act: &Act) -> bool {
     !matches!(act, Act::Callback { .. } | Act::SaveDynamic { .. })
 }
 
-/// Whether the work must not go on after the agent has ended: it changes the data directory. Callbacks and
+/// Whether the work must not go on after the agent has ended: it changes the data directory or copies of it. Callbacks and
 /// scripts of the operator do not, and are left to finish.
 fn ends_with_the_agent(act: &Act) -> bool {
     matches!(
@@ -144,6 +144,7 @@ fn ends_with_the_agent(act: &Act) -> bool {
             | Act::Rewind { .. }
             | Act::ArchivePending
             | Act::PostBootstrap
+            | Act::RemoveCopies { .. }
     )
 }
 

@@ -27,6 +27,7 @@ impl Ha {
             self.lead_in_background();
         }
         self.slots_turn();
+        self.copies_turn();
     }
 
     fn lead_in_background(&mut self) {

@@ -194,11 +194,9 @@ impl Ha {
         let because = format!("an earlier run was interrupted in {}", intent.word());
         let steps = match intent {
             Intent::Bootstrap { initialize } => self.interrupted_bootstrap(initialize),
-            Intent::Clone | Intent::PutAside => {
-                let mut steps = self.closing_steps(false);
-                steps.extend([Step::PutAside(Aside::Old), Step::Settle]);
-                steps
-            }
+            Intent::Clone => self.put_aside(Aside::Old),
+            // What it was to be put aside for is not known any more.
+            Intent::PutAside => self.put_aside(Aside::Diverged),
             // pg_rewind may have left anything: only another rewind, or a copy, makes it whole.
             Intent::Rewind => {
                 self.divergence.must_rewind();
@@ -209,6 +207,12 @@ impl Ha {
         };
         self.begin_op(Op::new(Kind::CleanUp, because.clone(), steps));
         Decision::new("cleaning up", because)
+    }
+
+    fn put_aside(&self, aside: Aside) -> Vec<Step> {
+        let mut steps = self.closing_steps(false);
+        steps.extend([Step::PutAside(aside), Step::Settle]);
+        steps
     }
 
     /// The server runs and its directory cannot be read. While it answers, that is no reason to end it.

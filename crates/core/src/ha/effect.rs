@@ -51,6 +51,8 @@ pub enum Lane {
     Callback(CallbackLane),
     /// Archiving of finished WAL before a rewind.
     Archive,
+    /// Removal of copies that were put aside: it may take minutes, and nothing waits for it.
+    Copies,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,8 +140,12 @@ pub enum Act {
     Initdb,
     /// Roles, passwords and post_bootstrap on the freshly made server.
     PostBootstrap,
-    /// Rename the data directory aside (`.failed`, or `.old` while the disk has room, else remove).
+    /// Rename the data directory aside (`.failed`; or `.old`, `.diverged` while the disk has room, else remove).
     PutAside { suffix: Aside },
+    /// Remove the copies that were put aside and are not needed any more: those that a new copy has replaced, and of
+    /// those that may hold commits of their own all but the newest `keep_diverged`. Each is named first, with its size.
+    /// Only what was put aside by this member. One that was interrupted is gone on with.
+    RemoveCopies { keep_diverged: usize },
     /// Make a copy of `source` (or of nothing but the archive) by the configured methods, in order.
     Clone { source: Option<Upstream>, basebackup_only: bool },
     /// Crash recovery in single-user mode.
@@ -201,6 +207,7 @@ impl Act {
             Act::Initdb => "initdb",
             Act::PostBootstrap => "post-bootstrap",
             Act::PutAside { .. } => "put-aside",
+            Act::RemoveCopies { .. } => "remove-copies",
             Act::Clone { .. } => "clone",
             Act::SingleUser => "single-user",
             Act::Rewind { .. } => "rewind",
@@ -283,8 +290,10 @@ pub enum Intent {
 pub enum Aside {
     /// A bootstrap that failed: kept for the person who looks into it.
     Failed,
-    /// Data that a new copy replaces.
+    /// Data that a new copy replaces, and that held nothing but what the leader has.
     Old,
+    /// Data that a new copy replaces, and that may hold commits which no other member has.
+    Diverged,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,6 +42,7 @@ pub(super) enum Purpose {
     SyncNames(String),
     FailoverRequest(RequestId),
     FailoverCancel(RequestId),
+    Copies,
     Unattended,
 }
 
@@ -241,6 +242,7 @@ impl Ha {
             Purpose::SyncKey { before, after } => self.sync_key_written(before, *after, outcome),
             Purpose::SyncNames(text) => self.names_put(text, outcome),
             Purpose::FailoverRequest(request) => self.failover_written(request, outcome),
+            Purpose::Copies => self.copies_removed(outcome),
             Purpose::FailoverCancel(request) => self.failover_cancelled(request, outcome),
         }
     }
@@ -253,7 +255,13 @@ impl Ha {
         for id in late {
             let Some(flight) = self.inflight.remove(&id) else { continue };
             let question = match flight.lane {
-                Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Callback(_) => false,
+                Lane::Server
+                | Lane::Arm
+                | Lane::Fence
+                | Lane::Sql
+                | Lane::Archive
+                | Lane::Copies
+                | Lane::Callback(_) => false,
                 Lane::Lock
                 | Lane::Look
                 | Lane::Store

@@ -84,6 +84,7 @@ pub struct Ha {
     pub(super) sync: super::synchronous::Synchronous,
     pub(super) last_end: Option<super::leader::LastEnd>,
     pub(super) clone_from_leader: bool,
+    pub(super) copies: super::copies::Copies,
     /// The dynamic configuration that a running primary was last configured with.
     pub(super) configured: Option<Option<Revision>>,
     pub(super) reload_asked: bool,
@@ -161,6 +162,7 @@ impl Ha {
             sync: super::synchronous::Synchronous::default(),
             last_end: None,
             clone_from_leader: false,
+            copies: super::copies::Copies::default(),
             configured: None,
             reload_asked: false,
             seen_request: false,
@@ -250,6 +252,7 @@ impl Ha {
             lease: self.lease.clone(),
             decision: self.decision.clone(),
             operation: self.op.as_ref().map(|op| op.kind.word()),
+            coming_up: self.is_coming_up(),
             scheduled_restart: self.scheduled_restart.clone(),
             failsafe_active: self.failsafe_active(),
             failsafe_topology: self.cluster().and_then(|c| c.failsafe.clone()),

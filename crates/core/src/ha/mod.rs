@@ -13,6 +13,7 @@
 mod background;
 mod basis;
 mod bootstrap;
+mod copies;
 mod cycle;
 mod decision;
 mod effect;

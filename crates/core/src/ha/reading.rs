@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Lock;
 use super::machine::Ha;
 use super::op::Kind;
-use super::server::{DataDir, Row};
+use super::server::{DataDir, Process, Row};
 use crate::view::{Cluster, Member, MemberData, Settings};
 use crate::{Lsn, MemberName};
 
@@ -48,6 +48,15 @@ impl Ha {
     /// The lock, while it may be acted on: not past `soft`.
     pub(super) fn lock(&self) -> Option<&Lock> {
         self.lease.lock.as_ref().filter(|lock| self.now.boot < lock.soft)
+    }
+
+    /// Our server does not run yet and is about to: who races waits for what it may have (`race.rs`).
+    pub(super) fn is_coming_up(&self) -> bool {
+        let down = self.server.as_ref().is_none_or(|s| s.process == Process::Stopped);
+        let data = self.server.as_ref().is_none_or(|s| matches!(s.data, DataDir::Present(_)));
+        let starts = self.op.as_ref().is_some_and(|op| op.kind == Kind::Start);
+        let just_began = self.view.is_none() && !self.shutting_down;
+        down && data && (starts || just_began)
     }
 
     pub(super) fn promoting(&self) -> bool {

@@ -8,7 +8,7 @@ use super::note::NoteLevel;
 use super::op::{Kind, Op, Starting, Step};
 use super::state::{Phase, Role};
 use super::timer::Timer;
-use super::{Act, Action, Aside, Intent, Lane, Mode, Outcome, Reply, Request, RequestId, Restart, When, Yield};
+use super::{Act, Action, Intent, Lane, Mode, Outcome, Reply, Request, RequestId, Restart, When, Yield};
 use crate::view::{Condition, Failover, Key, SyncMode, Write, Written};
 use crate::{MemberName, Tick};
 
@@ -379,9 +379,10 @@ impl Ha {
         self.phase = Phase::CreatingReplica;
         self.followed = None;
         self.role = if self.role == Role::Uninitialized { Role::Uninitialized } else { Role::Replica };
+        let aside = Step::PutAside(self.worth());
         let mut steps = self.leaving_steps();
         steps.extend(self.closing_steps(false));
-        steps.extend([Step::Intend(Intent::PutAside), Step::PutAside(Aside::Old), Step::Settle, Step::Look]);
+        steps.extend([Step::Intend(Intent::PutAside), aside, Step::Settle, Step::Look]);
         self.begin_op(Op::new(Kind::Reinitialize, "reinitialize is asked for", steps));
     }
 }

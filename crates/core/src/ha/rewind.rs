@@ -90,6 +90,14 @@ impl Divergence {
         self.must = true;
     }
 
+    /// Whether our WAL is known, or feared, not to be part of the leader's.
+    pub fn is_doubted(&self) -> bool {
+        match self.state {
+            State::Fine | State::Rewound => self.must,
+            State::Check | State::Need | State::Failed | State::Twin => true,
+        }
+    }
+
     pub fn hopeless(&self) -> Option<&str> {
         self.hopeless.as_deref()
     }
@@ -490,7 +498,8 @@ impl Ha {
     /// Put the data aside; the empty directory is filled by the next turn.
     pub(super) fn copy_anew(&mut self, because: &str) -> Decision {
         let mut steps = self.closing_steps(false);
-        steps.extend([Step::Intend(Intent::PutAside), Step::PutAside(Aside::Old), Step::Settle, Step::Look]);
+        let aside = Step::PutAside(Aside::Diverged);
+        steps.extend([Step::Intend(Intent::PutAside), aside, Step::Settle, Step::Look]);
         self.followed = None;
         self.begin_op(Op::new(Kind::Reinitialize, because, steps));
         Decision::new("reinitializing", because)

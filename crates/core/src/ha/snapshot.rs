@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub decision: Decision,
     /// What is being done to the server at this moment (`restart`, `promote`, …).
     pub operation: Option<&'static str>,
+    /// The server does not run yet and is about to be started, as far as is known.
+    pub coming_up: bool,
     pub scheduled_restart: Option<Restart>,
     /// This member leads without the store, or has promised another to let it.
     pub failsafe_active: bool,

@@ -72,6 +72,7 @@ impl World {
             Act::Arm { armed } => self.arm(host, *armed),
             Act::PostBootstrap => self.post_bootstrap(host),
             Act::PutAside { suffix } => self.put_aside(host, *suffix),
+            Act::RemoveCopies { keep_diverged } => self.remove_copies(host, *keep_diverged),
             Act::Checkpoint => {
                 let World { hosts, wal, .. } = self;
                 let result = hosts[host].pg.checkpoint(wal).map(|()| Yield::Done).map_err(Failure::Failed);
@@ -256,7 +257,28 @@ impl World {
         let machine = &mut self.hosts[host];
         let dir = std::mem::take(&mut machine.pg.dir);
         if !matches!(dir, Dir::Empty) {
-            machine.aside.push(dir);
+            machine.aside.push(suffix);
+            machine.put_aside += 1;
+        }
+        Ok(Yield::Done)
+    }
+
+    fn remove_copies(&mut self, host: HostId, keep_diverged: usize) -> Outcome {
+        let machine = &mut self.hosts[host];
+        if machine.pg.data().is_none() {
+            return Err(Failure::Failed("the data directory is not whole any more".to_owned()));
+        }
+        let before = machine.aside.len();
+        let diverged = machine.aside.iter().filter(|aside| **aside == Aside::Diverged).count();
+        let mut surplus = diverged.saturating_sub(keep_diverged);
+        machine.aside.retain(|aside| match aside {
+            Aside::Failed => true,
+            Aside::Old => false,
+            Aside::Diverged => surplus.checked_sub(1).inspect(|left| surplus = *left).is_none(),
+        });
+        let removed = before - machine.aside.len();
+        if removed > 0 {
+            self.say(Topic::Server, host, || format!("copies removed: {removed}"));
         }
         Ok(Yield::Done)
     }

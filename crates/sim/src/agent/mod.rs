@@ -538,7 +538,7 @@ impl World {
                 let why = format!("{}: no answer within {waited} ms", work.effect.act.name());
                 self.done(host, id, Err(Failure::Unreachable(why)));
             }
-            Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Callback(_) => {
+            Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Copies | Lane::Callback(_) => {
                 work.stuck = true;
                 self.counts.stuck += 1;
                 self.say(Topic::Effect, host, || format!("  effect {} is stuck", id.0));

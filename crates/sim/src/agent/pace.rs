@@ -33,6 +33,7 @@ pub fn duration(act: &Act, slow_disk: u32, rng: &mut Rng) -> Duration {
         Act::Initdb => rng.millis(600, 1500) * slow,
         Act::PostBootstrap => rng.millis(80, 300) * slow,
         Act::PutAside { .. } => rng.millis(2, 20) * slow,
+        Act::RemoveCopies { .. } => Duration::from_millis(40) * slow,
         Act::Clone { .. } => rng.millis(1000, 6000) * slow,
         Act::SingleUser => rng.millis(400, 2000) * slow,
         Act::Rewind { .. } => rng.millis(400, 2500) * slow,

@@ -88,6 +88,7 @@ impl World {
             | Act::Arm { .. }
             | Act::PostBootstrap
             | Act::PutAside { .. }
+            | Act::RemoveCopies { .. }
             | Act::Checkpoint
             | Act::ResumeReplay
             | Act::Slots { .. }
@@ -165,6 +166,7 @@ impl World {
             | Act::Promote { .. }
             | Act::Arm { .. }
             | Act::PutAside { .. }
+            | Act::RemoveCopies { .. }
             | Act::ResumeReplay
             | Act::Slots { .. }
             | Act::Callback { .. }

@@ -86,6 +86,8 @@ pub enum Condition {
     KilledAtHard(String, u64),
     /// `aside a 1`: data directories put aside.
     Aside(String, usize),
+    /// `kept a 1`: of those, how many are still there.
+    Kept(String, usize),
     /// `data a`: a whole data directory. `no-data a`.
     Data(String, bool),
     /// `leader-key none`, `leader-key a`
@@ -184,6 +186,7 @@ pub fn condition(text: &str) -> Result<Condition, String> {
         "closed-at-soft" => Condition::ClosedAtSoft(name(1)?, number(last())?),
         "killed-at-hard" => Condition::KilledAtHard(name(1)?, number(last())?),
         "aside" => Condition::Aside(name(1)?, number(last())? as usize),
+        "kept" => Condition::Kept(name(1)?, number(last())? as usize),
         "data" => Condition::Data(name(1)?, true),
         "no-data" => Condition::Data(name(1)?, false),
         "leader-key" => Condition::LeaderKey(Some(name(1)?).filter(|n| n != "none")),

@@ -377,8 +377,12 @@ fn why_not(world: &World, mark: &Mark, condition: &Condition) -> Option<String> 
             unless(is == *times, format!("{name}'s guard killed {is} times"))
         }
         Condition::Aside(name, wanted) => {
-            let is = world.hosts[host(name)?].aside.len();
+            let is = world.hosts[host(name)?].put_aside;
             unless(is == *wanted, format!("{name} put {is} data directories aside"))
+        }
+        Condition::Kept(name, wanted) => {
+            let is = world.hosts[host(name)?].aside.len();
+            unless(is == *wanted, format!("{name} keeps {is} data directories that were put aside"))
         }
         Condition::Data(name, wanted) => {
             let is = world.hosts[host(name)?].pg.data().is_some();

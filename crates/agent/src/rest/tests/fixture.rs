@@ -194,6 +194,7 @@ impl State {
             member: member.as_object().cloned().unwrap_or_default().into(),
             position: Lsn(67_108_992),
             guard: GuardState::default(),
+            coming_up: false,
             watchdog_failed: false,
         }
     }

@@ -55,6 +55,7 @@ impl Ha {
             Kind::Clone => {
                 self.failures.clone = 0;
                 self.divergence = Default::default();
+                self.copies.look_again();
                 self.phase = Phase::AsSeen;
                 self.look();
             }

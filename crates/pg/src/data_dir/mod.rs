@@ -1,18 +1,16 @@
-//! The data directory as a whole: is there one, may we enter it, put it aside.
-//!
-//! The hazard: data that nobody meant to lose. A directory is renamed as long as the disk has room for a new
-//! copy beside it; it is removed only when it has not, and then the caller says so.
+//! The data directory as a whole: is there one, may we enter it, make it, empty it. [`aside`] renames it,
+//! [`copies`] removes what was renamed and is not needed any more.
+
+mod aside;
+mod copies;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use jogi_core::ha::Aside;
-
-/// Left free on a disk that takes a new copy beside the old one.
-const SPARE_BYTES: u64 = 256 << 20;
+pub use aside::{PutAside, put_aside};
+pub use copies::remove_copies;
 
 /// What is at the place of the data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +25,12 @@ pub enum Found {
     Cluster { major: u32 },
 }
 
-/// What became of a directory that was put aside.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PutAside {
-    /// From, to; the data directory first, then what `pg_wal` and tablespaces link to.
-    pub renamed: Vec<(PathBuf, PathBuf)>,
-    /// Older copies that were removed to make room.
-    pub pruned: Vec<PathBuf>,
-    /// Why it, or what a link of it leads to, was removed instead of renamed.
-    pub removed: Option<String>,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the removal of {} was stopped", path.display())]
+    Stopped { path: PathBuf },
 }
 
 impl From<DataDirError> for jogi_core::ha::Failure {
@@ -183,98 +172,6 @@ fn empty_directory(dir: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// Renames the data directory with what it points to, or removes it when the disk has no room for both.
-/// Blocking. The server must be fenced.
-pub fn put_aside(data_dir: &Path, aside: Aside) -> Result<PutAside, DataDirError> {
-    let mut done = PutAside::default();
-    if is_empty(data_dir).map_err(failed("read", data_dir))? {
-        return Ok(done);
-    }
-    if aside == Aside::Old
-        && let Some(why) = make_room(data_dir, &mut done)?
-    {
-        wipe(data_dir)?;
-        done.removed = Some(why);
-        return Ok(done);
-    }
-    let suffix = suffix(data_dir, aside);
-    match rename_all(data_dir, aside, &suffix, &mut done) {
-        Ok(()) => Ok(done),
-        // What is copied there next needs it empty.
-        Err(DataDirError::Io { source, .. })
-            if aside == Aside::Old && done.renamed.is_empty() && stays_in_place(&source) =>
-        {
-            wipe(data_dir)?;
-            done.removed = Some(format!("{} cannot be renamed ({source})", data_dir.display()));
-            Ok(done)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn suffix(data_dir: &Path, aside: Aside) -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match aside {
-        Aside::Failed if !with_suffix(data_dir, ".failed").exists() => ".failed".to_owned(),
-        Aside::Failed => format!(".failed-{seconds}"),
-        Aside::Old => format!("{OLD}{seconds}"),
-    }
-}
-
-const OLD: &str = ".old-";
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// A mount point, or a directory above that is not ours: no renaming there, now or later.
-fn stays_in_place(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
-    matches!(error.kind(), CrossesDevices | PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
-}
-
-fn rename_all(data_dir: &Path, aside: Aside, suffix: &str, done: &mut PutAside) -> Result<(), DataDirError> {
-    // A data directory that is a link: what it points to is renamed, and the link stays where it is.
-    let real = fs::canonicalize(data_dir).map_err(failed("look at", data_dir))?;
-    let links = links(&real);
-    let moved = with_suffix(&real, suffix);
-    fs::rename(&real, &moved).map_err(failed("rename", &real))?;
-    sync_parent(&real)?;
-    done.renamed.push((real.clone(), moved.clone()));
-    if real != data_dir {
-        create(&real)?;
-    }
-    for (link, target) in links {
-        match rename_target(&moved.join(link), &target, suffix) {
-            Ok(to) => done.renamed.push((target, to)),
-            Err(DataDirError::Io { source, .. }) if aside == Aside::Old && stays_in_place(&source) => {
-                empty_directory(&target)?;
-                done.removed = Some(format!("{} cannot be renamed ({source})", target.display()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Renames what a link of the renamed data directory points to, and points the link there.
-fn rename_target(link: &Path, target: &Path, suffix: &str) -> Result<PathBuf, DataDirError> {
-    let moved = with_suffix(target, suffix);
-    fs::rename(target, &moved).map_err(failed("rename", target))?;
-    fs::remove_file(link).map_err(failed("remove", link))?;
-    std::os::unix::fs::symlink(&moved, link).map_err(failed("make the link", link))?;
-    sync_parent(target)?;
-    Ok(moved)
-}
-
-fn sync_parent(path: &Path) -> Result<(), DataDirError> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    let synced = fs::File::open(parent).and_then(|dir| dir.sync_all());
-    synced.map_err(failed("write out", parent))
-}
-
 /// The symbolic links of a data directory that lead to data outside: relative path and target.
 fn links(data_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut candidates = vec![PathBuf::from("pg_wal"), PathBuf::from("pg_xlog")];
@@ -289,64 +186,11 @@ fn links(data_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     candidates.into_iter().filter_map(follow).collect()
 }
 
-/// Makes sure that the disk takes a new copy beside the old one; removes older copies for that. The reason why
-/// not, when it does not.
-fn make_room(data_dir: &Path, done: &mut PutAside) -> Result<Option<String>, DataDirError> {
-    let needed = size_of_tree(data_dir).saturating_add(SPARE_BYTES);
-    for old in older_copies(data_dir) {
-        if free_bytes(data_dir).is_none_or(|free| free >= needed) {
-            return Ok(None);
-        }
-        fs::remove_dir_all(&old).map_err(failed("remove", &old))?;
-        done.pruned.push(old);
-    }
-    match free_bytes(data_dir) {
-        Some(free) if free < needed => Ok(Some(format!(
-            "the disk has {} MB free and a second copy of {} needs {} MB",
-            free >> 20,
-            data_dir.display(),
-            needed >> 20
-        ))),
-        Some(_) | None => Ok(None),
-    }
-}
-
-/// `DATA_DIR.old-*`, oldest first.
-fn older_copies(data_dir: &Path) -> Vec<PathBuf> {
-    let Some((parent, name)) = data_dir.parent().zip(data_dir.file_name()) else { return Vec::new() };
-    let prefix = format!("{}{OLD}", name.to_string_lossy());
-    let is_copy = |name: &str| {
-        name.strip_prefix(&prefix).is_some_and(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        entries.filter(|entry| entry.file_name().to_str().is_some_and(is_copy)).map(|entry| entry.path()).collect();
-    found.sort();
-    found
-}
-
-fn free_bytes(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(path).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
-}
-
-/// Bytes on disk, links not followed.
-fn size_of_tree(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(found) if found.is_dir() => size_of_tree(&entry.path()),
-            Ok(found) => found.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cluster(dir: &Path) -> PathBuf {
+    pub(super) fn cluster(dir: &Path) -> PathBuf {
         let data = dir.join("data");
         fs::create_dir_all(data.join("global")).expect("made");
         fs::create_dir_all(data.join("pg_tblspc")).expect("made");
@@ -369,39 +213,6 @@ mod tests {
         assert_eq!(inspect(&hidden, 15), Found::Empty);
         fs::write(hidden.join("holiday.jpg"), "").expect("written");
         assert!(matches!(inspect(&hidden, 15), Found::Broken(why) if why.contains("no PG_VERSION")));
-    }
-
-    #[test]
-    fn a_directory_is_put_aside_with_all_that_it_links_to() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let data = cluster(dir.path());
-        for (target, link) in [("wal", "pg_wal"), ("space", "pg_tblspc/16384")] {
-            fs::create_dir(dir.path().join(target)).expect("made");
-            fs::write(dir.path().join(target).join("kept"), target).expect("written");
-            std::os::unix::fs::symlink(dir.path().join(target), data.join(link)).expect("linked");
-        }
-        let done = put_aside(&data, Aside::Failed).expect("put aside");
-        assert_eq!(done.removed, None);
-        assert_eq!(done.renamed.len(), 3);
-        assert!(!data.exists() && !dir.path().join("wal").exists());
-        let aside = dir.path().join("data.failed");
-        for (link, target) in [("pg_wal", "wal"), ("pg_tblspc/16384", "space")] {
-            assert_eq!(fs::read_to_string(aside.join(link).join("kept")).expect("follows"), target);
-        }
-        let again = cluster(dir.path());
-        let done = put_aside(&again, Aside::Failed).expect("put aside");
-        assert!(done.renamed[0].1.to_string_lossy().contains(".failed-"), "the first one is kept");
-    }
-
-    #[test]
-    fn an_old_directory_gets_a_time_and_an_empty_one_stays() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let data = cluster(dir.path());
-        let done = put_aside(&data, Aside::Old).expect("put aside");
-        assert_eq!(older_copies(&data), [done.renamed[0].1.clone()]);
-        fs::create_dir(&data).expect("made");
-        assert_eq!(put_aside(&data, Aside::Old).expect("nothing to do"), PutAside::default());
-        assert!(data.exists());
     }
 
     #[test]
