@@ -153,7 +153,9 @@ impl Parts {
 
 fn checkpoint_due(ha: &Ha) -> bool {
     let timeline = ha.row().and_then(|r| r.timeline);
-    ha.lease.lock.is_some() && ha.role.is_primary() && (timeline.is_none() || ha.checkpointed != timeline)
+    // Nobody rewinds from a server that is being stopped, and it makes no such checkpoint any more.
+    let stays = ha.phase != Phase::Stopping;
+    stays && ha.lease.lock.is_some() && ha.role.is_primary() && (timeline.is_none() || ha.checkpointed != timeline)
 }
 
 /// The member key as it should be.

@@ -42,6 +42,14 @@ impl PeerStatus {
     }
 }
 
+/// Whether a status document says that the member's server is coming up and cannot say yet what it has.
+pub(super) fn is_starting(document: &Value) -> bool {
+    let state = document.get("state").and_then(Value::as_str);
+    let coming_up = document.get("jogi").and_then(|own| own.get("coming_up")).and_then(truth).unwrap_or(false);
+    let starts = coming_up || matches!(state, Some("starting" | "restarting"));
+    starts && PeerStatus::parse(document).is_none()
+}
+
 /// The branch of WAL that a server is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage {
@@ -73,6 +81,21 @@ mod tests {
         ] {
             let got = PeerStatus::parse(&document).map(|p| (p.in_recovery, p.position.0));
             assert_eq!(got, expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_coming_up_is_told_from_one_that_is_not() {
+        for (document, expected) in [
+            (json!({"role": "replica", "state": "starting"}), true),
+            (json!({"role": "replica", "state": "restarting"}), true),
+            (json!({"role": "replica", "state": "starting", "xlog": {"replayed_location": 9}}), false),
+            (json!({"role": "replica", "state": "stopped"}), false),
+            (json!({"role": "replica", "state": "stopped", "jogi": {"coming_up": true}}), true),
+            (json!({"role": "primary", "state": "crashed"}), false),
+            (json!({"role": "replica", "state": "start failed"}), false),
+        ] {
+            assert_eq!(is_starting(&document), expected, "{document}");
         }
     }
 }

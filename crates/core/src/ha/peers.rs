@@ -26,6 +26,8 @@ pub(super) struct Round {
     pub began: Tick,
     pending: BTreeSet<MemberName>,
     answers: Answers,
+    /// Those of the silent whose agent says that their server is coming up.
+    starting: BTreeSet<MemberName>,
 }
 
 /// `None`: silent, or a member whose server does not answer it.
@@ -38,6 +40,11 @@ impl Round {
     /// The positions of those who answered.
     pub fn positions(&self) -> Vec<crate::Lsn> {
         self.answers.values().flatten().map(|p| p.position).collect()
+    }
+
+    /// A member whose server is coming up, when one was asked.
+    pub fn starting(&self) -> Option<&MemberName> {
+        self.starting.first()
     }
 }
 
@@ -70,7 +77,13 @@ impl Ha {
     fn ask_all(&mut self, purpose: RoundFor, names: &BTreeSet<MemberName>) {
         let peers = self.peers();
         let patience = SILENCE_MAX.min(self.settings.ttl / 10);
-        let mut round = Round { purpose, began: self.now.boot, pending: BTreeSet::new(), answers: BTreeMap::new() };
+        let mut round = Round {
+            purpose,
+            began: self.now.boot,
+            pending: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            starting: BTreeSet::new(),
+        };
         for name in names {
             let url = peers.get(name).and_then(|m| m.data.api_url()).map(str::to_owned);
             let asked = url.and_then(|api_url| {
@@ -90,7 +103,12 @@ impl Ha {
         let Some(round) = &mut self.round else { return };
         if round.pending.remove(&name) {
             let answer = match outcome {
-                Ok(Yield::Answered(document)) => PeerStatus::parse(&document),
+                Ok(Yield::Answered(document)) => {
+                    if super::peer::is_starting(&document) {
+                        round.starting.insert(name.clone());
+                    }
+                    PeerStatus::parse(&document)
+                }
                 Ok(_) | Err(_) => None,
             };
             round.answers.insert(name, answer);

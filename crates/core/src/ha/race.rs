@@ -158,7 +158,7 @@ impl Ha {
         if !row.in_recovery {
             return self.may_keep_leading(&cluster, row.timeline);
         }
-        let manual = cluster.request().is_some_and(|r| r.scheduled_at.is_none());
+        let manual = self.is_asked_to_move(&cluster);
         if self.paused() && !manual {
             return Verdict::Not("the cluster is paused".into());
         }
@@ -178,6 +178,15 @@ impl Ha {
             Some(because) => Verdict::Not(because),
             None => self.am_i_healthiest(&cluster),
         }
+    }
+
+    /// A switchover or failover is asked for, and its time has come: whoever hands over at its time is followed by who
+    /// was named. The clocks of two hosts may differ a little. In pause nothing scheduled takes place.
+    fn is_asked_to_move(&self, cluster: &Cluster) -> bool {
+        let Some(request) = cluster.request() else { return false };
+        let Some(at) = &request.scheduled_at else { return true };
+        let early = i64::try_from(self.settings.loop_wait.as_micros()).unwrap_or(i64::MAX);
+        !self.paused() && super::schedule::parse(at).is_some_and(|at| at.0.saturating_sub(early) <= self.now.wall.0)
     }
 
     /// Successors are named in the `sync` key; with quorum commit the votes decide, except for a `switchover`.
@@ -246,17 +255,40 @@ impl Ha {
                 (Some(_), _) => {}
             }
         }
+        let lag = cluster.status.optime.ahead_of(me.position);
         match self.compare_with(me, answers, cluster) {
             verdict if self.weaken.has(Weakness::LsnBeforeLineage) => verdict,
+            Verdict::Take(_) if self.may_lack_what_is_coming(cluster, lag) => self.wait_for_the_starting(lag),
             Verdict::Take(because) => self.on_latest_timeline(me, because),
             other @ (Verdict::Not(_) | Verdict::Asking(_)) => other,
         }
     }
 
+    /// Somebody wrote more than this member has, and a member is there whose server cannot say yet what it has: for at
+    /// most `ttl` it is waited for. So it is after an orderly end of all: whoever led last has the rest and comes up as
+    /// the others do. A dead primary's agent does not say that its server is coming up: it gives way.
+    fn may_lack_what_is_coming(&self, cluster: &Cluster, lag: u64) -> bool {
+        let starting = self.round.as_ref().is_some_and(|round| round.starting().is_some());
+        let since = self.racing_since();
+        let asynchronous = self.sync_active(cluster).is_none();
+        asynchronous && lag > 0 && starting && self.now.boot.since(since) < self.settings.ttl
+    }
+
+    /// Since when this member could have taken the lock: its server is up, and the lock is free. After a long pause,
+    /// or when all come up again, the others may be as late as this one.
+    fn racing_since(&self) -> Tick {
+        self.unlocked_since.unwrap_or_default().max(self.changed_at)
+    }
+
+    fn wait_for_the_starting(&mut self, lag: u64) -> Verdict {
+        let name = self.round.take().and_then(|round| round.starting().map(ToString::to_string)).unwrap_or_default();
+        Verdict::Not(format!("{lag} bytes of WAL that were written are missing here, and {name}'s server is starting"))
+    }
+
     /// A member that never saw the newest timeline lets `ttl` pass: somebody who did may still come.
     fn on_latest_timeline(&mut self, me: Standing, because: String) -> Verdict {
         let (Some(mine), Some(known)) = (me.timeline, self.known_timeline()) else { return Verdict::Take(because) };
-        let since = self.unlocked_since.unwrap_or_default();
+        let since = self.racing_since();
         if mine >= known {
             return Verdict::Take(because);
         }

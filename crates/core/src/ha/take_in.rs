@@ -27,11 +27,19 @@ impl Ha {
     pub(super) fn enter(&mut self, now: Now) {
         self.now = now;
         let pause = now.boot.since(self.last_turn);
+        self.forgive(pause.saturating_sub(self.heartbeat()));
         let looks_back = !self.weaken.has(Weakness::ActAfterStall);
         if looks_back && self.last_turn != Tick::ZERO && pause > self.heartbeat() + self.settings.ttl / 4 {
             self.stalled(pause);
         }
         self.last_turn = now.boot;
+    }
+
+    /// A server that nobody asked did not leave anybody without an answer: what of a pause goes beyond a heartbeat is
+    /// no silence of the server.
+    fn forgive(&mut self, unasked: Duration) {
+        self.answered_at = (self.answered_at + unasked).min(self.now.boot);
+        self.shut_since = self.shut_since.map(|since| (since + unasked).min(self.now.boot));
     }
 
     fn stalled(&mut self, pause: Duration) {
