@@ -19,5 +19,6 @@ pub mod programs;
 pub mod replication;
 pub mod roles;
 pub mod rundir;
+pub mod slots;
 pub mod wal;
 pub mod weaken;

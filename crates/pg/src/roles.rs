@@ -125,7 +125,12 @@ fn put_real_files(instance: &Instance) -> Result<(), FileError> {
     if files::custom_bootstrap_under_way(instance).is_none() {
         return Ok(());
     }
-    let setup = Setup { mode: Mode::Primary, dynamic: instance.dynamic.clone(), synchronous_standby_names: None };
+    let setup = Setup {
+        mode: Mode::Primary,
+        dynamic: instance.dynamic.clone(),
+        synchronous_standby_names: None,
+        feedback: false,
+    };
     files::finish_custom(instance, &setup)?;
     postmaster::reload(instance.data_dir()).map_err(FileError::io("reload the server of", instance.data_dir()))?;
     Ok(())

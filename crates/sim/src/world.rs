@@ -208,6 +208,10 @@ pub struct World {
     pub systems: BTreeSet<u64>,
     /// Answers to requests of the operator, in order.
     pub replies: Vec<(HostId, jogi_core::ha::Reply)>,
+    /// What the agents noted, while a trace is kept.
+    pub noted: Vec<(HostId, String)>,
+    /// Up to where the readers of logical slots have taken what the slots gave them.
+    pub readers: BTreeMap<jogi_core::SlotName, jogi_core::Lsn>,
     pub(crate) watched_revision: u64,
     pub(crate) last_leader: Option<String>,
     /// Who held the leader key last, now or before.
@@ -244,6 +248,8 @@ impl World {
             trouble_one_in: 0,
             systems: BTreeSet::new(),
             replies: Vec::new(),
+            noted: Vec::new(),
+            readers: BTreeMap::new(),
             watched_revision: 0,
             last_leader: None,
             last_holder: None,

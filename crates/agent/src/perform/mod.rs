@@ -15,6 +15,7 @@ mod peers;
 mod programs;
 mod scripts;
 mod server;
+mod slots;
 mod sql;
 mod store;
 
@@ -160,7 +161,13 @@ impl Performer {
 
             Act::Checkpoint => unless(&mut cancel, sql::checkpoint(&instance, limit)).await.into(),
             Act::ResumeReplay => unless(&mut cancel, sql::resume_replay(&instance, limit)).await.into(),
-            Act::Slots { plan } => unless(&mut cancel, sql::slots(&instance, &plan, limit)).await.into(),
+            Act::Slots { plan } => unless(&mut cancel, slots::change(&instance, &plan, limit)).await.into(),
+            Act::LogicalSlots { plan } => unless(&mut cancel, slots::work(&instance, &plan, limit)).await.into(),
+            Act::AskHorizon { from, slots } => {
+                unless(&mut cancel, slots::horizon(&instance, &from, &slots, limit)).await.into()
+            }
+            Act::FetchSlots { from, slots } => slots::fetch(&instance, &from, &slots, limit).await.into(),
+            Act::InstallSlots { slots } => slots::install(&instance, slots).await.into(),
 
             Act::Script { script } => scripts::run(&instance, script, limit, &mut cancel).await.into(),
             Act::Callback { action, role } => shared.callbacks.run(&instance, action, role, limit).await.into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jogi_core::ha::{Failure, Outcome, SlotPlan, Yield};
+use jogi_core::ha::{Failure, Outcome, Yield};
 use jogi_pg::admin;
 use jogi_pg::connect::SqlError;
 use jogi_pg::instance::Instance;
@@ -13,10 +13,6 @@ pub(super) async fn checkpoint(instance: &Instance, limit: Duration) -> Outcome 
 
 pub(super) async fn resume_replay(instance: &Instance, limit: Duration) -> Outcome {
     ended(admin::resume_replay(instance, limit).await)
-}
-
-pub(super) async fn slots(instance: &Instance, plan: &SlotPlan, limit: Duration) -> Outcome {
-    ended(admin::slots(instance, plan, limit).await)
 }
 
 fn ended(result: Result<(), SqlError>) -> Outcome {

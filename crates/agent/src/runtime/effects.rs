@@ -116,7 +116,7 @@ impl UnderWay {
 /// next one is asked.
 fn works_on_the_server(lane: &Lane) -> bool {
     match lane {
-        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Copies => true,
+        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Slots | Lane::Archive | Lane::Copies => true,
         Lane::Lock
         | Lane::Look
         | Lane::Store

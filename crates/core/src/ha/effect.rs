@@ -3,6 +3,7 @@
 //! An effect is one signal, one program, one query, one set of files, or one store transaction. Whoever
 //! carries it out takes no next step of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub enum Lane {
     Look,
     /// Queries that change our server (checkpoint, slots, roles).
     Sql,
+    /// What takes long on replication slots: creating and advancing logical ones.
+    Slots,
     /// Writes to the store, one after another.
     Store,
     /// Our own member key: what rules write does not wait for it.
@@ -160,6 +163,15 @@ pub enum Act {
     ResumeReplay,
     /// Create, drop and advance replication slots.
     Slots { plan: SlotPlan },
+    /// Create and advance logical slots. Yields [`Yield::LogicalSlots`].
+    LogicalSlots { plan: LogicalPlan },
+    /// Ask the leader's PostgreSQL for the catalog_xmin of these slots. Yields [`Yield::Horizon`].
+    AskHorizon { from: Upstream, slots: Vec<SlotName> },
+    /// Read the state of the leader's logical slots and lay it ready in our data directory, where a server that starts
+    /// throws it away. Yields [`Yield::Fetched`].
+    FetchSlots { from: Upstream, slots: Vec<SlotName> },
+    /// Put in place what was laid ready, while no server runs: each slot as a whole or not at all.
+    InstallSlots { slots: Vec<SlotName> },
     /// Run `pre_promote` or `before_stop`. A non-zero exit is [`Failure::Failed`].
     Script { script: Script },
     /// Run a callback; the one that runs in the same lane is killed first.
@@ -215,6 +227,10 @@ impl Act {
             Act::Checkpoint => "checkpoint",
             Act::ResumeReplay => "resume-replay",
             Act::Slots { .. } => "slots",
+            Act::LogicalSlots { .. } => "logical-slots",
+            Act::AskHorizon { .. } => "ask-horizon",
+            Act::FetchSlots { .. } => "fetch-slots",
+            Act::InstallSlots { .. } => "install-slots",
             Act::Script { .. } => "script",
             Act::Callback { .. } => "callback",
             Act::SaveDynamic { .. } => "save-dynamic",
@@ -244,6 +260,8 @@ pub struct Setup {
     pub dynamic: Arc<Value>,
     /// Overrides `synchronous_standby_names`; `None` leaves the user's own.
     pub synchronous_standby_names: Option<String>,
+    /// `hot_standby_feedback` is on, whatever the user's own says: logical slots here need catalog rows of the primary.
+    pub feedback: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -339,6 +357,28 @@ impl SlotPlan {
     }
 }
 
+/// Changes of logical replication slots, in this order: create, advance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogicalPlan {
+    pub create: Vec<LogicalSlot>,
+    /// Name, database, and how far.
+    pub advance: Vec<(SlotName, String, Lsn)>,
+}
+
+/// A logical slot to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogicalSlot {
+    pub name: SlotName,
+    pub database: String,
+    pub plugin: String,
+}
+
+impl LogicalPlan {
+    pub fn is_empty(&self) -> bool {
+        self.create.is_empty() && self.advance.is_empty()
+    }
+}
+
 /// How an effect ended.
 pub type Outcome = Result<Yield, Failure>;
 
@@ -371,6 +411,18 @@ pub enum Yield {
     Archived {
         segments: u32,
     },
+    LogicalSlots {
+        /// The WAL that they need is not here any more.
+        lost: Vec<SlotName>,
+    },
+    Fetched {
+        /// Laid ready, each with the leader's `catalog_xmin`.
+        ready: BTreeMap<SlotName, u32>,
+        /// Why others were not.
+        left_out: Vec<String>,
+    },
+    /// `catalog_xmin` by slot, of those that exist and have one.
+    Horizon(BTreeMap<SlotName, u32>),
 }
 
 /// The answer of the keeper to an attempt to take the lock.

@@ -38,6 +38,9 @@ pub(super) enum Purpose {
     PostPromoteCheckpoint(Timeline),
     Arm(Option<Generation>),
     Slots,
+    LogicalSlots,
+    Horizon,
+    FetchSlots,
     SyncKey { before: Option<Revision>, after: Box<SyncState> },
     SyncNames(String),
     FailoverRequest(RequestId),
@@ -169,6 +172,7 @@ impl Ha {
                 | Lane::Lock
                 | Lane::Arm
                 | Lane::Sql
+                | Lane::Slots
                 | Lane::Archive
                 | Lane::Fence,
                 Err(_),
@@ -239,6 +243,9 @@ impl Ha {
                 }
             }
             Purpose::Slots => self.slots_changed_at = self.now.boot,
+            Purpose::LogicalSlots => self.logical_worked(outcome),
+            Purpose::Horizon => self.horizon_told(outcome),
+            Purpose::FetchSlots => self.slots_fetched(outcome),
             Purpose::SyncKey { before, after } => self.sync_key_written(before, *after, outcome),
             Purpose::SyncNames(text) => self.names_put(text, outcome),
             Purpose::FailoverRequest(request) => self.failover_written(request, outcome),
@@ -259,6 +266,7 @@ impl Ha {
                 | Lane::Arm
                 | Lane::Fence
                 | Lane::Sql
+                | Lane::Slots
                 | Lane::Archive
                 | Lane::Copies
                 | Lane::Callback(_) => false,

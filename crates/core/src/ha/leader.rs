@@ -66,7 +66,7 @@ impl Ha {
     }
 
     fn lead_in_pause(&mut self) -> Decision {
-        let named = self.cluster().and_then(|c| c.request()).and_then(|r| r.member.as_ref()) == Some(self.me());
+        let named = self.standing_request().and_then(|r| r.member.as_ref()) == Some(self.me());
         if named {
             return self.promote("a failover in pause names this member");
         }
@@ -256,6 +256,16 @@ impl Ha {
     }
 
     // ---- time
+
+    /// The request that stands at this moment: an immediate one, or one whose time has come. A leader that goes for
+    /// another reason before that is succeeded by whoever may. Clocks may differ by `loop_wait`.
+    pub(super) fn standing_request(&self) -> Option<&Failover> {
+        let request = self.cluster()?.request()?;
+        let Some(text) = &request.scheduled_at else { return Some(request) };
+        let at = super::schedule::parse(text).filter(|_| !self.paused())?;
+        let early = i64::try_from(self.settings.loop_wait.as_micros()).unwrap_or(i64::MAX);
+        (at.0 - self.now.wall.0 <= early).then_some(request)
+    }
 
     /// Whether a schedule is due (ha-rules 8.2).
     pub(super) fn due(&self, text: &str) -> Due {

@@ -68,11 +68,12 @@ pub struct Ha {
     pub(super) divergence: Divergence,
     pub(super) followed: Option<Followed>,
     /// The upstream that was found last, and what says that it is the same still.
-    pub(super) upstream_made: (Option<Basis>, Option<super::Upstream>),
+    pub(super) upstream_made: (Option<Basis>, Option<Followed>),
     pub(super) first_start_done: bool,
     pub(super) checkpointed: Option<Timeline>,
     pub(super) history_written: Option<Timeline>,
     pub(super) retained: Retained,
+    pub(super) logical: super::slots::Logical,
     /// Slots are planned again only on a look that saw the last plan carried out.
     pub(super) slots_changed_at: Tick,
     /// What was known when no slot wanted changing.
@@ -153,6 +154,7 @@ impl Ha {
             checkpointed: None,
             history_written: None,
             retained: Retained::default(),
+            logical: super::slots::Logical::default(),
             slots_changed_at: Tick::ZERO,
             slots_rest: None,
             upstream_made: (None, None),

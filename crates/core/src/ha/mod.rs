@@ -47,8 +47,8 @@ mod timer;
 
 pub use decision::Decision;
 pub use effect::{
-    Act, Action, Aside, CallbackLane, Effect, EffectId, Failure, Generation, Intent, Lane, LaunchAs, Mode, Outcome,
-    Script, Setup, SlotPlan, Stop, Taken, Upstream, Yield,
+    Act, Action, Aside, CallbackLane, Effect, EffectId, Failure, Generation, Intent, Lane, LaunchAs, LogicalPlan,
+    LogicalSlot, Mode, Outcome, Script, Setup, SlotPlan, Stop, Taken, Upstream, Yield,
 };
 pub use event::{Cover, Event, Found, GuardNews, Lease, Lock, Promises, Reply, Request, RequestId, Restart, When};
 pub use local::Local;

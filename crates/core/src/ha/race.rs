@@ -158,7 +158,7 @@ impl Ha {
         if !row.in_recovery {
             return self.may_keep_leading(&cluster, row.timeline);
         }
-        let manual = self.is_asked_to_move(&cluster);
+        let manual = self.standing_request().is_some();
         if self.paused() && !manual {
             return Verdict::Not("the cluster is paused".into());
         }
@@ -178,15 +178,6 @@ impl Ha {
             Some(because) => Verdict::Not(because),
             None => self.am_i_healthiest(&cluster),
         }
-    }
-
-    /// A switchover or failover is asked for, and its time has come: whoever hands over at its time is followed by who
-    /// was named. The clocks of two hosts may differ a little. In pause nothing scheduled takes place.
-    fn is_asked_to_move(&self, cluster: &Cluster) -> bool {
-        let Some(request) = cluster.request() else { return false };
-        let Some(at) = &request.scheduled_at else { return true };
-        let early = i64::try_from(self.settings.loop_wait.as_micros()).unwrap_or(i64::MAX);
-        !self.paused() && super::schedule::parse(at).is_some_and(|at| at.0.saturating_sub(early) <= self.now.wall.0)
     }
 
     /// Successors are named in the `sync` key; with quorum commit the votes decide, except for a `switchover`.
@@ -349,7 +340,7 @@ impl Ha {
 
     /// Section 3.3: nobody leads and a request stands. `None`: undecided, the ordinary rules apply.
     fn asked_to_fail_over(&mut self, cluster: &Cluster) -> Option<Verdict> {
-        let request = cluster.request()?.clone();
+        let request = self.standing_request()?.clone();
         if request.is_switchover() && self.is_no_successor(cluster, true) {
             return Some(Verdict::Not("synchronous mode is on and this member is not a legal successor".into()));
         }
@@ -542,8 +533,8 @@ impl Ha {
 
     /// Members that may take over from us, by their member keys (ha-rules 8.3).
     pub(super) fn heirs(&self) -> BTreeSet<MemberName> {
-        let candidate = self.cluster().and_then(|c| c.request()).and_then(|r| r.member.clone());
-        let manual = self.cluster().and_then(|c| c.request()).is_some_and(|r| !r.is_switchover());
+        let candidate = self.standing_request().and_then(|r| r.member.clone());
+        let manual = self.standing_request().is_some_and(|r| !r.is_switchover());
         let sync = self.cluster().and_then(|c| self.sync_active(c).cloned()).filter(|_| !manual);
         let named = self.cluster().filter(|_| self.settings.failsafe_mode).and_then(|c| c.failsafe.as_ref());
         let named = named.filter(|named| !named.is_empty());
@@ -556,7 +547,7 @@ impl Ha {
     /// How many of the heirs have to have everything: one, and with quorum commit as many as elect it.
     pub(super) fn heirs_needed(&self) -> usize {
         let Some(cluster) = self.cluster() else { return 1 };
-        let named = cluster.request().is_some_and(|r| r.member.is_some());
+        let named = self.standing_request().is_some_and(|r| r.member.is_some());
         let quorum = self.sync_mode(cluster) == SyncMode::Quorum && !named;
         let votes = self.sync_active(cluster).filter(|_| quorum).map_or(0, |sync| sync.quorum);
         1 + usize::try_from(votes).unwrap_or(usize::MAX - 1)

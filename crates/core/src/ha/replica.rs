@@ -22,11 +22,10 @@ impl Ha {
             return decision;
         }
         self.find_upstream();
-        let upstream = self.upstream_made.1.as_ref();
-        let follows =
-            self.followed.as_ref().is_some_and(|f| f.upstream.as_ref() == upstream && f.dynamic == self.dynamic_saved);
-        if !follows {
-            let followed = Followed { upstream: upstream.cloned(), dynamic: self.dynamic_saved.clone() };
+        if self.followed != self.upstream_made.1 {
+            let Some(followed) = self.upstream_made.1.clone() else {
+                return Decision::new("no action", "whom to follow is not known").waiting("a view of the store");
+            };
             if self.now.boot < self.failures.retry_at {
                 return Decision::new("no action", "following failed a moment ago").waiting("the next try");
             }
@@ -62,12 +61,19 @@ impl Ha {
         Decision::new("no action", because).waiting("the new configuration")
     }
 
-    /// Keeps what [`Ha::upstream`] says at hand. A promised leader counts as well as the view, and goes with time.
+    /// Keeps at hand what is to be followed. A promised leader counts as well as the view, and goes with time.
     fn find_upstream(&mut self) {
         let promised = self.failsafe_leader_name().is_some();
-        if promised || self.upstream_made.0.as_ref().is_none_or(|basis| !basis.stands(self)) {
-            self.upstream_made = ((!promised).then(|| Basis::now(self)), self.upstream());
+        let made = self.upstream_made.0.as_ref().is_some_and(|basis| basis.stands(self));
+        if promised || !made || self.upstream_made.1.as_ref().is_none_or(|f| f.dynamic != self.dynamic_saved) {
+            self.upstream_made = ((!promised).then(|| Basis::now(self)), Some(self.to_follow()));
         }
+    }
+
+    pub(super) fn to_follow(&self) -> Followed {
+        let upstream = self.upstream();
+        let feedback = self.needs_feedback(&Mode::Standby { upstream: None });
+        Followed { upstream, dynamic: self.dynamic_saved.clone(), feedback }
     }
 
     /// Whom this member streams from: `replicatefrom` when that member exists, else the leader; never itself.
@@ -96,6 +102,7 @@ impl Ha {
 
     pub(super) fn setup(&self, mode: Mode) -> Setup {
         let synchronous_standby_names = self.names_for(&mode);
-        Setup { mode, dynamic: Arc::clone(&self.dynamic), synchronous_standby_names }
+        let feedback = self.needs_feedback(&mode);
+        Setup { mode, dynamic: Arc::clone(&self.dynamic), synchronous_standby_names, feedback }
     }
 }

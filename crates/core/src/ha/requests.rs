@@ -395,6 +395,7 @@ impl Kind {
             Kind::Start | Kind::Follow | Kind::Clone | Kind::Rewind | Kind::CleanUp => true,
             Kind::Bootstrap
             | Kind::Restart
+            | Kind::CopySlots
             | Kind::Close
             | Kind::HandOver
             | Kind::Bequeath

@@ -198,7 +198,7 @@ pub struct Slot {
     pub restart: Option<Lsn>,
     pub confirmed_flush: Option<Lsn>,
     pub xmin: bool,
-    pub catalog_xmin: Option<u64>,
+    pub catalog_xmin: Option<u32>,
     /// `wal_status` is `lost`.
     pub lost: bool,
 }

@@ -71,6 +71,7 @@ pub(super) enum Phase {
 pub(super) struct Followed {
     pub upstream: Option<Upstream>,
     pub dynamic: Option<Revision>,
+    pub feedback: bool,
 }
 
 /// Consecutive failures, for growing pauses between tries.

@@ -99,7 +99,7 @@ impl Ha {
     pub(super) fn start_standby(&mut self, because: &str) -> Decision {
         self.last_end = None;
         let mode = Mode::Standby { upstream: self.upstream() };
-        self.followed = Some(super::state::Followed { upstream: self.upstream(), dynamic: self.dynamic_saved.clone() });
+        self.followed = Some(self.to_follow());
         let role_changed = self.role == Role::Demoted;
         let mut steps =
             vec![Step::Fence, Step::Configure(mode), Step::Launch(Starting::Standby), Step::Accept(self.start_wait())];

@@ -69,6 +69,8 @@ pub(crate) fn parameters(instance: &Instance, setup: &Setup) -> ServerParameters
         Some(names) => parameters.with("synchronous_standby_names", Some(names), known),
         None => parameters,
     };
+    let parameters =
+        if setup.feedback { parameters.with("hot_standby_feedback", Some("on"), known) } else { parameters };
     match custom::under_way(instance) {
         Some(custom) if custom::promotes(custom) => parameters.with("hot_standby", Some("off"), known),
         Some(_) | None => parameters,

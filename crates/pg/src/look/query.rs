@@ -126,7 +126,7 @@ fn slot(found: &Value) -> (SlotName, Slot) {
         restart: optional_lsn(&found[5]),
         confirmed_flush: optional_lsn(&found[6]),
         xmin: found[7] == true,
-        catalog_xmin: found[8].as_str().and_then(|xid| xid.parse().ok()).or_else(|| found[8].as_u64()),
+        catalog_xmin: found[8].as_str().and_then(|xid| xid.parse().ok()).or_else(|| found[8].as_u64()?.try_into().ok()),
         lost: found[9] == "lost",
     };
     (SlotName(string(&found[0])), slot)

@@ -154,7 +154,7 @@ impl Member {
     }
 
     pub fn setup(&self, mode: Mode) -> Setup {
-        Setup { mode, dynamic: self.instance.dynamic.clone(), synchronous_standby_names: None }
+        Setup { mode, dynamic: self.instance.dynamic.clone(), synchronous_standby_names: None, feedback: false }
     }
 
     /// This member as somebody else's upstream.

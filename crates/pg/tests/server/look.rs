@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use jogi_core::SlotName;
 use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
 use jogi_core::ha::{Mode, SlotPlan};
-use jogi_pg::admin;
 use jogi_pg::look::Known;
+use jogi_pg::slots;
 use serde_json::json;
 
 use crate::common::{LONG, Place, can};
@@ -26,8 +26,8 @@ async fn a_primary_and_its_replica_are_seen() {
     assert_eq!((nothing.data, nothing.process), (DataDir::Empty, Process::Stopped));
     a.bootstrap().await;
     let plan = SlotPlan { create: vec![slot("b"), slot("gone")], ..SlotPlan::default() };
-    admin::slots(&a.instance, &plan, LONG).await.expect("made");
-    admin::slots(&a.instance, &plan, LONG).await.expect("made again without complaint");
+    slots::change(&a.instance, &plan, LONG).await.expect("made");
+    slots::change(&a.instance, &plan, LONG).await.expect("made again without complaint");
     b.replicate(&a, Some("b")).await;
     let seen =
         b.wait_for("streaming", |s| s.row.as_ref().is_some_and(|r| r.replication_state() == Some("streaming"))).await;
@@ -55,7 +55,7 @@ async fn a_primary_and_its_replica_are_seen() {
         advance: vec![(slot("gone"), primary.flushed)],
         ..SlotPlan::default()
     };
-    let error = admin::slots(&a.instance, &plan, LONG).await.expect_err("one is active");
+    let error = slots::change(&a.instance, &plan, LONG).await.expect_err("one is active");
     assert!(error.to_string().contains("is active"), "{error}");
     let after = a.look().await.row.expect("a row");
     assert!(after.slots[&slot("gone")].restart >= Some(primary.flushed), "the others were tried all the same");

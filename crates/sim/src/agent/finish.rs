@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jogi_core::ha::server::DataDir;
 use jogi_core::ha::{
     Act, Aside, Effect, EffectId, Event, Failure, Generation, Intent, LaunchAs, Lineage, Mode, Outcome, Setup,
-    SlotPlan, Upstream, Yield,
+    Upstream, Yield,
 };
 use jogi_core::view::Written;
 use jogi_core::{Lsn, Tick, Timeline};
 
 use super::Requester;
+use super::slots;
 use crate::net::HostId;
 use crate::peers::document_of_reply;
 use crate::postgres::data::{Data, Dir, HalfMade, Making};
@@ -85,8 +86,12 @@ impl World {
             }
             Act::Slots { plan } => {
                 let end = self.hosts[host].pg.data().map(|data| self.wal.end(data.tip)).unwrap_or_default();
-                self.when_answering(host, |data| change_slots(data, plan, end))
+                self.when_answering(host, |data| slots::change(data, plan, end))
             }
+            Act::LogicalSlots { plan } => self.work_on_logical(host, &plan),
+            Act::AskHorizon { from, slots } => self.horizon(host, &from, &slots),
+            Act::FetchSlots { from, slots } => self.fetch_slots(host, &from, &slots),
+            Act::InstallSlots { slots } => self.install_slots(host, &slots),
             Act::Callback { .. } | Act::Cancel { .. } => Ok(Yield::Done),
             Act::SaveDynamic { config } => {
                 self.hosts[host].dynamic = Some((**config).clone());
@@ -136,7 +141,7 @@ impl World {
         }
     }
 
-    fn when_answering(&mut self, host: HostId, change: impl FnOnce(&mut Data)) -> Outcome {
+    pub(super) fn when_answering(&mut self, host: HostId, change: impl FnOnce(&mut Data)) -> Outcome {
         let pg = &mut self.hosts[host].pg;
         if !pg.answers() {
             return Err(Failure::Failed("the server does not answer".to_owned()));
@@ -607,16 +612,5 @@ fn write_files(data: &mut Data, setup: &Setup) {
         }
     }
     data.synchronous_standby_names = setup.synchronous_standby_names.clone().unwrap_or_default();
-}
-
-fn change_slots(data: &mut Data, plan: &SlotPlan, end: Lsn) {
-    for name in &plan.drop {
-        data.slots.remove(name);
-    }
-    for name in &plan.create {
-        data.slots.entry(name.clone()).or_insert(end);
-    }
-    for (name, to) in &plan.advance {
-        data.slots.insert(name.clone(), *to);
-    }
+    data.feedback = setup.feedback;
 }

@@ -95,6 +95,18 @@ impl World {
             let slot = Slot { active: used(name), restart: Some(*at), ..Slot::default() };
             (name.clone(), slot)
         };
-        data.slots.iter().map(slot).collect()
+        let logical = |(name, slot): (&jogi_core::SlotName, &crate::postgres::data::LogicalSlot)| {
+            let slot = Slot {
+                logical: true,
+                plugin: Some(slot.plugin.clone()),
+                database: Some(slot.database.clone()),
+                restart: Some(slot.confirmed),
+                confirmed_flush: Some(slot.confirmed),
+                catalog_xmin: Some(slot.catalog_xmin()),
+                ..Slot::default()
+            };
+            (name.clone(), slot)
+        };
+        data.slots.iter().map(slot).chain(data.logical.iter().map(logical)).collect()
     }
 }

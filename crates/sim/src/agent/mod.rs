@@ -7,6 +7,7 @@ mod finish;
 mod look;
 mod pace;
 mod perform;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -386,6 +387,9 @@ impl World {
         if changed {
             agent.said = decision.state.clone();
         }
+        if self.trace.level != crate::trace::Level::Off {
+            self.noted.extend(notes.iter().map(|note| (host, note.clone())));
+        }
         for note in notes {
             self.checks.reported.hear(host, &note);
             self.say(Topic::Note, host, || note);
@@ -538,7 +542,14 @@ impl World {
                 let why = format!("{}: no answer within {waited} ms", work.effect.act.name());
                 self.done(host, id, Err(Failure::Unreachable(why)));
             }
-            Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Copies | Lane::Callback(_) => {
+            Lane::Server
+            | Lane::Arm
+            | Lane::Fence
+            | Lane::Sql
+            | Lane::Slots
+            | Lane::Archive
+            | Lane::Copies
+            | Lane::Callback(_) => {
                 work.stuck = true;
                 self.counts.stuck += 1;
                 self.say(Topic::Effect, host, || format!("  effect {} is stuck", id.0));

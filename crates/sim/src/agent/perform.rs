@@ -92,6 +92,10 @@ impl World {
             | Act::Checkpoint
             | Act::ResumeReplay
             | Act::Slots { .. }
+            | Act::LogicalSlots { .. }
+            | Act::AskHorizon { .. }
+            | Act::FetchSlots { .. }
+            | Act::InstallSlots { .. }
             | Act::Callback { .. }
             | Act::SaveDynamic { .. } => self.finish_after(host, id, wait),
         }
@@ -169,6 +173,10 @@ impl World {
             | Act::RemoveCopies { .. }
             | Act::ResumeReplay
             | Act::Slots { .. }
+            | Act::LogicalSlots { .. }
+            | Act::AskHorizon { .. }
+            | Act::FetchSlots { .. }
+            | Act::InstallSlots { .. }
             | Act::Callback { .. }
             | Act::SaveDynamic { .. }
             | Act::Cancel { .. }

@@ -48,7 +48,7 @@ fn may_overlap(effect: &Effect) -> bool {
         | Lane::Request(_)
         | Lane::Lock
         | Lane::Peer(_) => true,
-        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Archive | Lane::Copies => {
+        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Slots | Lane::Archive | Lane::Copies => {
             matches!(effect.act, Act::Reply { .. } | Act::Exit { .. } | Act::Cancel { .. })
         }
     }

@@ -9,6 +9,7 @@ use crate::wal::{Kind, RecordId, Wal};
 
 /// What is where the data directory should be.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "one for each member, and a whole one is the rule")]
 pub enum Dir {
     #[default]
     Empty,
@@ -30,6 +31,27 @@ pub enum Making {
     Initdb,
     Clone,
     Rewind,
+}
+
+/// The state of a logical slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogicalSlot {
+    pub database: String,
+    pub plugin: String,
+    /// What its reader has confirmed: it begins there again.
+    pub confirmed: Lsn,
+}
+
+impl LogicalSlot {
+    /// The oldest transaction whose catalog rows it needs. Transactions of the model are as old as their place in the log.
+    pub fn catalog_xmin(&self) -> u32 {
+        transaction(self.confirmed)
+    }
+}
+
+/// The transaction that stands at a place of the log.
+pub fn transaction(at: Lsn) -> u32 {
+    (at.0 >> 3) as u32
 }
 
 /// A whole data directory.
@@ -56,6 +78,11 @@ pub struct Data {
     pub synchronous_standby_names: String,
     /// Physical slots and where they hold WAL.
     pub slots: BTreeMap<SlotName, Lsn>,
+    /// Logical slots, and those that were laid ready beside them: a server that starts throws these away.
+    pub logical: BTreeMap<SlotName, LogicalSlot>,
+    pub staged: BTreeMap<SlotName, LogicalSlot>,
+    /// `hot_standby_feedback`.
+    pub feedback: bool,
     /// Pages or log of two histories have met in it (its own log's end, and that of the other): data is corrupt, whatever
     /// PostgreSQL thinks.
     pub mixed: Option<(RecordId, RecordId)>,
@@ -80,6 +107,9 @@ impl Data {
             slot: None,
             synchronous_standby_names: String::new(),
             slots: BTreeMap::new(),
+            logical: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            feedback: false,
             mixed: None,
         }
     }

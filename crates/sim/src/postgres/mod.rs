@@ -273,6 +273,9 @@ impl Postgres {
             Plan::Standby | Plan::Stuck => rng.millis(80, 400),
             Plan::Fatal(_) => rng.millis(30, 120),
         };
+        if let Some(data) = self.dir.whole_mut() {
+            data.staged.clear();
+        }
         self.run += 1;
         self.server += 1;
         let pid = 1000 + u32::try_from(self.server).unwrap_or(u32::MAX - 1000);

@@ -104,6 +104,8 @@ fn copy(source: &Data, wal: &Wal) -> Data {
     data.min_recovery = wal.end(source.tip);
     data.min_recovery_timeline = wal.timeline(source.tip);
     data.slots.clear();
+    data.logical.clear();
+    data.staged.clear();
     data
 }
 

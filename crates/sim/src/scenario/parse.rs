@@ -65,6 +65,8 @@ pub enum Condition {
     AgentGone(String),
     /// `says a TEXT`: its decision's state contains the text.
     Says(String, String),
+    /// `noted a WORDS`: a sentence of its log has them.
+    Noted(String, String),
     /// `lost 0`, `lost <= 3`: acknowledged rows that the leader does not have.
     Lost(usize),
     /// `gap <= 5.6s`: the longest time between two acknowledged writes since the mark.
@@ -90,6 +92,8 @@ pub enum Condition {
     Kept(String, usize),
     /// `data a`: a whole data directory. `no-data a`.
     Data(String, bool),
+    /// `slot a cdc`: a slot on its disk. `no-slot a cdc`.
+    Slot(String, String, bool),
     /// `leader-key none`, `leader-key a`
     LeaderKey(Option<String>),
     /// `sync a none`, `sync a b,c`, `sync a 1/b,c`: leader, quorum and standbys of the `sync` key; `sync off`.
@@ -172,6 +176,7 @@ pub fn condition(text: &str) -> Result<Condition, String> {
         "standby" => Condition::Standby(name(1)?),
         "agent-gone" => Condition::AgentGone(name(1)?),
         "says" => Condition::Says(name(1)?, words.get(2..).unwrap_or_default().join(" ")),
+        "noted" => Condition::Noted(name(1)?, words.get(2..).unwrap_or_default().join(" ")),
         "lost" => Condition::Lost(number(last())? as usize),
         "gap" => Condition::Gap(time(last())?),
         "store-writes" => Condition::StoreWrites(number(last())?),
@@ -189,6 +194,8 @@ pub fn condition(text: &str) -> Result<Condition, String> {
         "kept" => Condition::Kept(name(1)?, number(last())? as usize),
         "data" => Condition::Data(name(1)?, true),
         "no-data" => Condition::Data(name(1)?, false),
+        "slot" => Condition::Slot(name(1)?, name(2)?, true),
+        "no-slot" => Condition::Slot(name(1)?, name(2)?, false),
         "leader-key" => Condition::LeaderKey(Some(name(1)?).filter(|n| n != "none")),
         "sync" => Condition::Sync(words.get(1..).unwrap_or_default().join(" ")),
         "names" => Condition::Names(name(1)?, words.get(2..).unwrap_or_default().join(" ")),

@@ -178,6 +178,10 @@ impl Runner {
     }
 
     fn act(&mut self, word: &str, args: &[String]) -> Result<(), String> {
+        if let ("read-slot", [host, slot]) = (word, args) {
+            let host = self.host(host)?;
+            return self.world.read_slot(host, slot);
+        }
         if let Some(name) = args.first().filter(|_| self.change_quirk(word, args)) {
             self.world.announce(crate::trace::Topic::Fault, || format!("{word} {name}"));
             return Ok(());
@@ -321,6 +325,11 @@ fn why_not(world: &World, mark: &Mark, condition: &Condition) -> Option<String> 
             let said = said.unwrap_or_default();
             unless(said.contains(text), format!("{name} says '{said}'"))
         }
+        Condition::Noted(name, text) => {
+            let host = host(name)?;
+            let noted = world.noted.iter().any(|(who, note)| *who == host && note.contains(text));
+            unless(noted, format!("{name} noted nothing with '{text}'"))
+        }
         Condition::Lost(most) => match lost_rows::lost(world) {
             Some(lost) => unless(lost.rows <= *most, format!("{lost:?}")),
             None => Some("nobody leads".to_owned()),
@@ -387,6 +396,11 @@ fn why_not(world: &World, mark: &Mark, condition: &Condition) -> Option<String> 
         Condition::Data(name, wanted) => {
             let is = world.hosts[host(name)?].pg.data().is_some();
             unless(is == *wanted, format!("{name} has a whole data directory: {is}"))
+        }
+        Condition::Slot(name, slot, wanted) => {
+            let data = world.hosts[host(name)?].pg.data();
+            let has = data.is_some_and(|d| d.slots.keys().chain(d.logical.keys()).any(|s| s.as_str() == slot));
+            unless(has == *wanted, format!("{name} has a slot {slot}: {has}"))
         }
         Condition::LeaderKey(wanted) => {
             let is = world.store.value(&Key::Leader);

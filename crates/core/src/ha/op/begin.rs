@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::flight::{Purpose, SHORT};
 use super::super::machine::Ha;
-use super::super::state::{Followed, Phase};
+use super::super::state::Phase;
 use super::super::{Act, Action, Failure, Intent, Lane, LaunchAs, Mode, Stop, Yield};
-use super::{FENCE, Kind, Needs, Op, START_POLL, Starting, Step, UNLIMITED};
+use super::{FENCE, Needs, Op, START_POLL, Starting, Step, UNLIMITED};
 use crate::view::{Condition, Key, Write};
 
 /// How long a server that answers nobody may take to end by SIGQUIT.
@@ -27,7 +27,7 @@ impl Ha {
             Step::Script(script) => (Lane::Server, Act::Script { script }, SCRIPT),
             Step::Checkpoint => (Lane::Sql, Act::Checkpoint, CHECKPOINT),
             Step::Stop(stop, patience) => {
-                self.phase = if op.kind == Kind::Restart { Phase::Restarting } else { Phase::Stopping };
+                self.phase = if op.kind.restarts() { Phase::Restarting } else { Phase::Stopping };
                 // A hung server ends by no orderly stop.
                 let (stop, patience) = if self.is_hung() { (Stop::Immediate, HUNG_STOP) } else { (stop, patience) };
                 doing.until = doing.until.or(Some(now + patience));
@@ -78,7 +78,7 @@ impl Ha {
                 }
             },
             Step::Launch(starting) => {
-                self.phase = if op.kind == Kind::Restart { Phase::Restarting } else { Phase::Starting };
+                self.phase = if op.kind.restarts() { Phase::Restarting } else { Phase::Starting };
                 match self.launch(starting) {
                     Some(act) => (Lane::Server, act, SHORT * 3),
                     None => {
@@ -123,6 +123,7 @@ impl Ha {
             Step::SingleUser => (Lane::Server, Act::SingleUser, PROGRAM),
             Step::ArchivePending => (Lane::Archive, Act::ArchivePending, SCRIPT),
             Step::Rewind(source) => (Lane::Server, Act::Rewind { source }, PROGRAM),
+            Step::InstallSlots(slots) => (Lane::Server, Act::InstallSlots { slots }, SHORT * 10),
             Step::Initdb => {
                 self.phase = Phase::InitializingCluster;
                 (Lane::Server, Act::Initdb, PROGRAM)
@@ -169,9 +170,9 @@ impl Ha {
         let (as_, mode) = match starting {
             Starting::Standby => {
                 // By what is known now: whom it was configured to follow may have lost the lock since.
-                let upstream = self.upstream();
-                let dynamic = self.dynamic_saved.clone();
-                self.followed = Some(Followed { upstream: upstream.clone(), dynamic });
+                let followed = self.to_follow();
+                let upstream = followed.upstream.clone();
+                self.followed = Some(followed);
                 (LaunchAs::Standby, Mode::Standby { upstream })
             }
             Starting::Bootstrap => (LaunchAs::Bootstrap, Mode::Primary),

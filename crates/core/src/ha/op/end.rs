@@ -27,6 +27,7 @@ impl Ha {
             Kind::Promote => {
                 self.armed = self.lease.lock.as_ref().map(|l| l.generation);
                 self.succeeded();
+                self.warn_of_unready_slots();
                 self.server_changed(|server| {
                     if let Some(row) = &mut server.row {
                         row.in_recovery = false;
@@ -41,7 +42,7 @@ impl Ha {
                 self.followed = None;
                 self.look();
             }
-            Kind::Start | Kind::Restart | Kind::Follow => {
+            Kind::Start | Kind::Restart | Kind::CopySlots | Kind::Follow => {
                 self.failures.start = 0;
                 self.first_start_done = true;
                 self.phase = Phase::AsSeen;
@@ -91,8 +92,8 @@ impl Ha {
         self.reply_to(op.request, op.kind.bad_news(why));
         self.look();
         match op.kind {
-            Kind::Start | Kind::Restart => {
-                self.phase = if op.kind == Kind::Restart { Phase::RestartFailed } else { Phase::StartFailed };
+            Kind::Start | Kind::Restart | Kind::CopySlots => {
+                self.phase = if op.kind.restarts() { Phase::RestartFailed } else { Phase::StartFailed };
                 self.failures.start += 1;
                 self.pause_after(self.failures.start);
             }

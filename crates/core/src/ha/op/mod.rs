@@ -13,7 +13,7 @@ use super::state::Role;
 use super::timer::Timer;
 use super::{Action, Aside, Decision, EffectId, Intent, Mode, Outcome, RequestId, Script, Stop, Upstream};
 use crate::view::Revision;
-use crate::{Tick, Timeline};
+use crate::{SlotName, Tick, Timeline};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -31,11 +31,18 @@ pub(super) enum Kind {
     Rewind,
     Clone,
     Reinitialize,
+    /// A restart of a standby in which logical slots of the leader are put in place.
+    CopySlots,
     CleanUp,
     Shutdown,
 }
 
 impl Kind {
+    /// Whether the server is stopped only to be started again.
+    pub fn restarts(self) -> bool {
+        matches!(self, Kind::Restart | Kind::CopySlots)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Kind::Bootstrap => "bootstrap",
@@ -49,6 +56,7 @@ impl Kind {
             Kind::Rewind => "pg_rewind",
             Kind::Clone => "clone",
             Kind::Reinitialize => "reinitialize",
+            Kind::CopySlots => "copying of logical slots",
             Kind::CleanUp => "clean up",
             Kind::Shutdown => "shutdown",
         }
@@ -107,6 +115,7 @@ pub(super) enum Step {
     SingleUser,
     ArchivePending,
     Rewind(Upstream),
+    InstallSlots(Vec<SlotName>),
     Initdb,
     PostBootstrap,
     ClaimInitialize,
@@ -252,6 +261,7 @@ impl Step {
             Step::SingleUser => "crash recovery in single-user mode",
             Step::ArchivePending => "finished WAL segments to be archived",
             Step::Rewind(_) => "pg_rewind",
+            Step::InstallSlots(_) => "the logical slots to be put in place",
             Step::Initdb => "initdb",
             Step::PostBootstrap => "roles and post_bootstrap",
             Step::ClaimInitialize | Step::PublishInitialize | Step::PublishConfig | Step::DropInitialize(_) => {
@@ -325,6 +335,7 @@ impl Ha {
             | Kind::Rewind
             | Kind::Clone
             | Kind::Reinitialize
+            | Kind::CopySlots
             | Kind::CleanUp
             | Kind::Shutdown => false,
         };
@@ -346,6 +357,7 @@ impl Op {
             | Kind::Rewind
             | Kind::Clone
             | Kind::Reinitialize
+            | Kind::CopySlots
             | Kind::CleanUp
             | Kind::Shutdown => false,
         }
@@ -405,6 +417,7 @@ impl Step {
             | Step::SingleUser
             | Step::ArchivePending
             | Step::Rewind(_)
+            | Step::InstallSlots(_)
             | Step::Initdb
             | Step::PostBootstrap
             | Step::ClaimInitialize

@@ -105,6 +105,11 @@ impl Ha {
                 };
                 Stand::Over
             }
+            // The server has to come up again, with or without them.
+            (Step::InstallSlots(_), Err(failure)) => {
+                self.note(NoteLevel::Warning, format!("the logical slots were not put in place: {failure}; going on"));
+                Stand::Over
+            }
             (Step::EndOfWal, Ok(Yield::EndOfWal { timeline, end, complete })) => {
                 self.last_words(timeline, end, complete);
                 Stand::Over

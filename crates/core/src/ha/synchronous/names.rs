@@ -40,6 +40,7 @@ impl Ha {
             mode,
             dynamic: std::sync::Arc::clone(&self.dynamic),
             synchronous_standby_names: Some(text.clone()),
+            feedback: false,
         };
         let limit = NAMES.min(self.settings.ttl);
         if self.issue(Lane::Server, Act::SyncNames { setup }, limit, Purpose::SyncNames(text)).is_some() {
