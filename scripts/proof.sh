@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|models|versions|all]
+# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|mutations|models|versions|all]
 #
 #   red       each protection switched off in turn: the tests that then show the harm
 #   gap       for how long a host that was frozen with its guard acknowledges commits after the thaw
-#   seeds     SEEDS simulated herds (default 20000) with random faults
+#   seeds     SEEDS simulated herds (default 200000) with random faults
+#   mutations each protection taken away from simulated herds until a check notices
 #   models    300 random sequences on PostgreSQL and on its model, 300 on etcd and on its model
 #   versions  the black-box tests against other PostgreSQL versions
 set -eu
@@ -14,7 +15,8 @@ echo "proof of $(git describe --always --dirty) on $(date -u +%F)"
 
 red() { run cargo nextest run -p jogi --no-fail-fast --run-ignored only -E 'not binary(frozen_host)'; }
 gap() { run cargo nextest run -p jogi --test frozen_host --run-ignored only --no-capture; }
-seeds() { JOGI_SIM_SEEDS="0..${SEEDS:-20000}" run cargo nextest run -p jogi-sim --test seeds --no-capture; }
+seeds() { JOGI_SIM_SEEDS="0..${SEEDS:-200000}" run cargo nextest run -p jogi-sim --test seeds --no-capture; }
+mutations() { run cargo nextest run -p jogi-sim --test mutations --run-ignored only --no-capture; }
 models() {
     local from
     for from in 0 60 120 180 240; do
@@ -28,17 +30,19 @@ case "$what" in
     red) red ;;
     gap) gap ;;
     seeds) seeds ;;
+    mutations) mutations ;;
     models) models ;;
     versions) versions ;;
     all)
         red
         gap
         seeds
+        mutations
         models
         versions
         ;;
     *)
-        echo "usage: scripts/proof.sh [red|gap|seeds|models|versions|all]" >&2
+        echo "usage: scripts/proof.sh [red|gap|seeds|mutations|models|versions|all]" >&2
         exit 2
         ;;
 esac
