@@ -21,6 +21,8 @@ pub(super) struct Divergence {
     ours: Option<Local>,
     /// The history of our own timeline, read from `pg_wal`.
     our_history: Option<History>,
+    /// From where on our log is given up, and to where that has been said.
+    parted: Option<(Lsn, Lsn)>,
     /// Nothing but a rewind or a copy makes the data directory whole.
     must: bool,
     /// When a running standby was last seen to have nothing to compare.
@@ -241,7 +243,7 @@ impl Ha {
     }
 
     /// What of our WAL is on no other member's branch, in words: it is said before anything is discarded.
-    fn given_up(&self, ours: Local, theirs: &Lineage) -> String {
+    fn given_up(&mut self, ours: Local, theirs: &Lineage) -> String {
         let none = History::default();
         let our_history = self.divergence.our_history.as_ref().unwrap_or(&none);
         let left_at = theirs.history.left(ours.timeline).filter(|_| our_history.0.is_empty());
@@ -253,7 +255,17 @@ impl Ha {
             return "where the two part is not known, so all of ours may be given up".to_owned();
         };
         let at = at.min(ours.end);
+        self.divergence.parted = Some((at, ours.end));
         format!("{} bytes of it ({at} to {}) are given up", ours.end.ahead_of(at), ours.end)
+    }
+
+    /// A server that was running when it was compared may have received more until it was stopped.
+    pub(super) fn more_given_up(&mut self, end: Lsn) {
+        let Some((at, said)) = self.divergence.parted.filter(|(_, said)| *said < end) else { return };
+        let bytes = end.ahead_of(at);
+        let text = format!("our WAL went on from {said} to {end}: {bytes} bytes of it ({at} to {end}) are given up");
+        self.note(NoteLevel::Warning, text);
+        self.divergence.parted = Some((at, end));
     }
 
     /// Two timelines of one number that are not one branch: their histories differ, or we opened ours and the
@@ -449,6 +461,7 @@ impl Ha {
             return Decision::new("no action", because).waiting("the leader's checkpoint after its promotion");
         };
         let mut steps = self.stopping_steps(false);
+        steps.extend(self.is_running().then_some(Step::EndOfWal));
         // A running standby that is stopped leaves a clean state; a crashed server must recover first.
         let crashed = !self.is_running()
             && (control.state.is_crashed_primary() || control.state == ControlState::InArchiveRecovery);
@@ -498,6 +511,7 @@ impl Ha {
     /// Put the data aside; the empty directory is filled by the next turn.
     pub(super) fn copy_anew(&mut self, because: &str) -> Decision {
         let mut steps = self.closing_steps(false);
+        steps.extend(self.is_running().then_some(Step::EndOfWal));
         let aside = Step::PutAside(Aside::Diverged);
         steps.extend([Step::Intend(Intent::PutAside), aside, Step::Settle, Step::Look]);
         self.followed = None;

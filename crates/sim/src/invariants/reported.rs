@@ -38,7 +38,7 @@ impl Reported {
     pub fn check(&mut self, world: &World, host: HostId, effect: &Effect) -> Option<Violation> {
         let discards = match &effect.act {
             Act::Rewind { .. } => true,
-            Act::PutAside { suffix: Aside::Old } => !self.by_hand.contains(&host),
+            Act::PutAside { suffix: Aside::Old | Aside::Diverged } => !self.by_hand.contains(&host),
             _ => false,
         };
         let (first, last) = given_up(world, host).filter(|_| discards)?;

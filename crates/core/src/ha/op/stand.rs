@@ -110,6 +110,12 @@ impl Ha {
                 self.note(NoteLevel::Warning, format!("the logical slots were not put in place: {failure}; going on"));
                 Stand::Over
             }
+            (Step::EndOfWal, Ok(Yield::EndOfWal { end, .. }))
+                if matches!(op.kind, Kind::Rewind | Kind::Reinitialize) =>
+            {
+                self.more_given_up(end);
+                Stand::Over
+            }
             (Step::EndOfWal, Ok(Yield::EndOfWal { timeline, end, complete })) => {
                 self.last_words(timeline, end, complete);
                 Stand::Over
