@@ -1,4 +1,4 @@
-//! Random faults, 4,000 seeds on every run.
+//! Random faults, 2,500 seeds on every run.
 //!
 //! `JOGI_SIM_SEED=n` runs one seed and prints its full trace; `JOGI_SIM_SEEDS=from..to` runs others than usual.
 
@@ -8,7 +8,7 @@ use jogi_sim::seeds::{Campaign, Options, Plan, run_plan, run_seed, story};
 use jogi_sim::trace::Level;
 
 /// On every run.
-const USUAL: (u64, u64) = (0, 4_000);
+const USUAL: (u64, u64) = (0, 2_500);
 
 fn range() -> (u64, u64) {
     let Ok(text) = std::env::var("JOGI_SIM_SEEDS") else { return USUAL };
