@@ -88,10 +88,10 @@ impl World {
                 let end = self.hosts[host].pg.data().map(|data| self.wal.end(data.tip)).unwrap_or_default();
                 self.when_answering(host, |data| slots::change(data, plan, end))
             }
-            Act::LogicalSlots { plan } => self.work_on_logical(host, &plan),
-            Act::AskHorizon { from, slots } => self.horizon(host, &from, &slots),
-            Act::FetchSlots { from, slots } => self.fetch_slots(host, &from, &slots),
-            Act::InstallSlots { slots } => self.install_slots(host, &slots),
+            Act::LogicalSlots { plan } => self.work_on_logical(host, plan),
+            Act::AskHorizon { from, slots } => self.horizon(host, from, slots),
+            Act::FetchSlots { from, slots } => self.fetch_slots(host, from, slots),
+            Act::InstallSlots { slots } => self.install_slots(host, slots),
             Act::Callback { .. } | Act::Cancel { .. } => Ok(Yield::Done),
             Act::SaveDynamic { config } => {
                 self.hosts[host].dynamic = Some((**config).clone());
