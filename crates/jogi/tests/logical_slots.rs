@@ -39,8 +39,7 @@ fn a_reader_of_a_logical_slot_misses_nothing_when_the_primary_dies() {
         );
     }
     reader.writes_and_reads(first);
-    let confirmed =
-        first.sql_text(&format!("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'cdc'"));
+    let confirmed = first.sql_text("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'cdc'");
     for replica in herd.others(&first.name) {
         let behind =
             format!("SELECT confirmed_flush_lsn >= '{confirmed}' FROM pg_replication_slots WHERE slot_name = 'cdc'");
