@@ -209,7 +209,7 @@ impl Checks {
             self.bootstrap_once.check(world),
             self.acknowledged.check(world, holder.host(), &rules, lenient),
             self.lag_of_the_winner.check(world, lenient),
-            self.strays_are_closed.check(world, lenient),
+            self.strays_are_closed.check(world, lenient, world.now < self.promised_until),
         ];
         self.violations.extend(found.into_iter().flatten());
     }

@@ -1,7 +1,8 @@
 //! A writable server that somebody else has started, and that no lease covers, is closed (F16).
 //!
 //! Its member's agent may look for its lease for a moment. The check counts the time in which that agent runs, and
-//! nothing keeps its signals from the server.
+//! nothing keeps its signals from the server. In failsafe mode the other members' promises cover it as well, while
+//! nobody else has the key.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub struct StraysAreClosed {
 }
 
 impl StraysAreClosed {
-    pub fn check(&mut self, world: &World, lenient: bool) -> Option<Violation> {
+    /// `promised`: failsafe mode is on, or was a moment ago.
+    pub fn check(&mut self, world: &World, lenient: bool, promised: bool) -> Option<Violation> {
         let strays = world.hosts.iter().any(|host| host.stray);
         if !strays || lenient {
             self.since.clear();
@@ -29,7 +31,8 @@ impl StraysAreClosed {
         self.since.resize(world.hosts.len(), None);
         let leader = world.store.leader();
         for (since, host) in self.since.iter_mut().zip(&world.hosts) {
-            let left_alone = may_act_on(host) && leader != Some(host.name.as_str());
+            let covered = leader.map_or(promised, |leader| leader == host.name.as_str());
+            let left_alone = may_act_on(host) && !covered;
             *since = if left_alone { since.or(Some(world.now)) } else { None };
             if since.is_some_and(|since| world.now.since(since) > WITHIN) {
                 return Some(Violation {
