@@ -34,6 +34,8 @@ pub struct Acked {
     pub host: HostId,
     /// Standbys had confirmed it, as `synchronous_standby_names` of that moment said.
     pub synchronous: bool,
+    /// By a server that somebody else has started and that does not lead: its agent closes it as soon as it can.
+    pub unled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,9 +190,11 @@ impl World {
             return;
         }
         let now = self.now;
+        let host = &self.hosts[session.host];
+        let unled = host.stray && self.store.leader() != Some(host.name.as_str());
         let client = &mut self.clients[client];
         client.waits = None;
-        client.acked.push(Acked { record, at: now, host: session.host, synchronous });
+        client.acked.push(Acked { record, at: now, host: session.host, synchronous, unled });
         if let Some(last) = client.last_ack {
             client.widest_gap = client.widest_gap.max(now.since(last));
         }

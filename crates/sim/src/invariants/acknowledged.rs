@@ -3,6 +3,8 @@
 //! It counts whatever a client was told is done while a synchronous mode was in force and the `sync` key named a leader,
 //! and since then without a break: switched off, it promises nothing, not even for what was confirmed before. A commit
 //! that no standby had confirmed counts as well: then the key names no standby, and nobody but its own member may lead.
+//! What does not count is what a server without the lock confirmed alone, that somebody else started beside its agent: by
+//! its files it waits for nobody, until it is closed (docs/reliability.md, gaps).
 
 use super::{Rules, Violation};
 use crate::clock::Moment;
@@ -42,7 +44,8 @@ impl Acknowledged {
     pub fn missing(&self, world: &World, primary: HostId) -> Option<Violation> {
         let since = self.since?;
         let tip = world.hosts[primary].pg.data()?.tip;
-        let acked = world.clients.iter().flat_map(|c| &c.acked).filter(|a| a.at >= since);
+        let acked =
+            world.clients.iter().flat_map(|c| &c.acked).filter(|a| a.at >= since && (a.synchronous || !a.unled));
         let lost = acked.filter(|a| !world.wal.contains(tip, a.record)).min_by_key(|a| a.record)?;
         Some(Violation {
             at: world.now,
