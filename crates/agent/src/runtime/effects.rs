@@ -115,17 +115,7 @@ impl UnderWay {
 /// The lanes in which an overlap may do harm. A question that the core has given up may still be under way when the
 /// next one is asked.
 fn works_on_the_server(lane: &Lane) -> bool {
-    match lane {
-        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Slots | Lane::Archive | Lane::Copies => true,
-        Lane::Lock
-        | Lane::Look
-        | Lane::Store
-        | Lane::Member
-        | Lane::Request(_)
-        | Lane::Load
-        | Lane::Peer(_)
-        | Lane::Callback(_) => false,
-    }
+    !lane.is_question() && !matches!(lane, Lane::Callback(_))
 }
 
 /// Callbacks replace one another, and small notes beside them need no lane.

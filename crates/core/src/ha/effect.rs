@@ -58,6 +58,26 @@ pub enum Lane {
     Copies,
 }
 
+impl Lane {
+    /// Whether its effects only ask: one that was given up may still be under way when the next is issued, and harms
+    /// nobody. What works on the server or its data keeps its lane until it has really ended.
+    pub fn is_question(&self) -> bool {
+        match self {
+            Lane::Lock | Lane::Look | Lane::Store | Lane::Member | Lane::Request(_) | Lane::Load | Lane::Peer(_) => {
+                true
+            }
+            Lane::Server
+            | Lane::Fence
+            | Lane::Arm
+            | Lane::Sql
+            | Lane::Slots
+            | Lane::Archive
+            | Lane::Copies
+            | Lane::Callback(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallbackLane {
     Reload,

@@ -261,24 +261,7 @@ impl Ha {
             self.inflight.iter().filter(|(_, f)| f.overdue <= self.now.boot).map(|(id, _)| *id).collect();
         for id in late {
             let Some(flight) = self.inflight.remove(&id) else { continue };
-            let question = match flight.lane {
-                Lane::Server
-                | Lane::Arm
-                | Lane::Fence
-                | Lane::Sql
-                | Lane::Slots
-                | Lane::Archive
-                | Lane::Copies
-                | Lane::Callback(_) => false,
-                Lane::Lock
-                | Lane::Look
-                | Lane::Store
-                | Lane::Member
-                | Lane::Request(_)
-                | Lane::Load
-                | Lane::Peer(_) => true,
-            };
-            if question {
+            if flight.lane.is_question() {
                 self.lanes.retain(|_, held| *held != id);
             }
             self.ended(id, flight.purpose, Err(Failure::Stuck));

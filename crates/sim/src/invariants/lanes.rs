@@ -39,17 +39,7 @@ impl Lanes {
 
 /// Answers and cancellations need no lane, callbacks replace one another, and a question that was given up harms nobody.
 fn may_overlap(effect: &Effect) -> bool {
-    match effect.lane {
-        Lane::Callback(_)
-        | Lane::Look
-        | Lane::Load
-        | Lane::Store
-        | Lane::Member
-        | Lane::Request(_)
-        | Lane::Lock
-        | Lane::Peer(_) => true,
-        Lane::Server | Lane::Arm | Lane::Fence | Lane::Sql | Lane::Slots | Lane::Archive | Lane::Copies => {
-            matches!(effect.act, Act::Reply { .. } | Act::Exit { .. } | Act::Cancel { .. })
-        }
-    }
+    effect.lane.is_question()
+        || matches!(effect.lane, Lane::Callback(_))
+        || matches!(effect.act, Act::Reply { .. } | Act::Exit { .. } | Act::Cancel { .. })
 }
