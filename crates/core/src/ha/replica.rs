@@ -50,15 +50,20 @@ impl Ha {
     }
 
     fn follow_anew(&mut self, followed: Followed, leader: &MemberName) -> Decision {
-        let same_upstream = self.followed.as_ref().is_some_and(|f| f.upstream == followed.upstream);
-        if !same_upstream {
-            self.divergence.suspect();
-        }
-        let mode = Mode::Standby { upstream: followed.upstream.clone() };
-        self.followed = Some(followed);
+        let mode = Mode::Standby { upstream: followed.upstream };
         let because = format!("{leader} holds the leader lock");
         self.begin_op(Op::new(Kind::Follow, because.clone(), [Step::Configure(mode), Step::Apply]));
         Decision::new("no action", because).waiting("the new configuration")
+    }
+
+    /// What the files of the server are about to say. Whoever leads when it is started, it follows what stands there.
+    pub(super) fn will_follow(&mut self, mode: &Mode) {
+        let Mode::Standby { upstream } = mode else { return };
+        if self.followed.as_ref().is_none_or(|f| f.upstream != *upstream) {
+            self.divergence.suspect();
+        }
+        let (upstream, feedback) = (upstream.clone(), self.needs_feedback(mode));
+        self.followed = Some(Followed { upstream, dynamic: self.dynamic_saved.clone(), feedback });
     }
 
     /// Keeps at hand what is to be followed. A promised leader counts as well as the view, and goes with time.

@@ -341,15 +341,9 @@ impl World {
         if let Err(refusal) = self.may_launch(host, as_, setup, tick) {
             return Err(Failure::Refused(refusal));
         }
-        let name = self.hosts[host].name.clone();
         self.half_made_is_not_started(host);
         let started = self.clock_now(host).wall;
         let World { hosts, wal, rng, .. } = self;
-        let gone = hosts[host].pg.is_gone();
-        if let Some(data) = hosts[host].pg.data_mut().filter(|_| gone) {
-            write_files(data, setup);
-            data.upstream.take_if(|upstream| *upstream == name);
-        }
         match hosts[host].pg.start(wal, started, rng) {
             Err(why) => Err(Failure::Failed(why)),
             Ok(pid) => {

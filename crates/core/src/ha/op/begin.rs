@@ -56,7 +56,10 @@ impl Ha {
                 self.role = role;
                 return;
             }
-            Step::Configure(mode) => (Lane::Server, Act::Configure { setup: self.setup(mode) }, SHORT * 10),
+            Step::Configure(mode) => {
+                self.will_follow(&mode);
+                (Lane::Server, Act::Configure { setup: self.setup(mode) }, SHORT * 10)
+            }
             Step::Apply => match op.needs {
                 Needs::Nothing => return,
                 Needs::Reload => {
@@ -169,10 +172,8 @@ impl Ha {
     fn launch(&mut self, starting: Starting) -> Option<Act> {
         let (as_, mode) = match starting {
             Starting::Standby => {
-                // By what is known now: whom it was configured to follow may have lost the lock since.
-                let followed = self.to_follow();
-                let upstream = followed.upstream.clone();
-                self.followed = Some(followed);
+                // What its files say, whoever leads by now: following another is the next turn's.
+                let upstream = self.followed.as_ref().and_then(|followed| followed.upstream.clone());
                 (LaunchAs::Standby, Mode::Standby { upstream })
             }
             Starting::Bootstrap => (LaunchAs::Bootstrap, Mode::Primary),
