@@ -98,9 +98,7 @@ impl World {
             "tags": tags,
             "patroni": {"version": "4.1.5", "scope": "herd", "name": self.hosts[host].name.as_str()},
         });
-        if snapshot.coming_up {
-            document["jogi"] = json!({"coming_up": true});
-        }
+        document["jogi"] = json!({"coming_up": snapshot.coming_up, "aside": snapshot.aside});
         if snapshot.failsafe_active {
             document["failsafe_mode_is_active"] = json!(true);
         }

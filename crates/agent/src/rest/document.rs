@@ -209,8 +209,10 @@ impl<'a> Status<'a> {
         own.insert("guard".into(), json!({"state": guard, "armed": snapshot.guard.armed, "last": snapshot.guard.last}));
         let valid_for = (valid_until > now).then(|| millis(valid_until.since(now)));
         own.insert("lock".into(), json!({"held": valid_for.is_some(), "valid_for_ms": valid_for}));
-        if snapshot.coming_up {
-            own.insert("coming_up".into(), true.into());
+        for (name, set) in [("coming_up", snapshot.coming_up), ("aside", snapshot.aside)] {
+            if set {
+                own.insert(name.into(), true.into());
+            }
         }
         if let Some(operation) = snapshot.operation {
             own.insert("operation".into(), operation.into());

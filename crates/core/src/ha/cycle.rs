@@ -156,6 +156,9 @@ impl Ha {
             }
             self.found.armed = None;
         }
+        if let Some(decision) = self.read_only_without_store() {
+            return Some(decision);
+        }
         if self.handed_over_at.is_some_and(|at| seen.read_at < at) || !seen.linearizable {
             self.load();
             self.timers.set_earlier(Timer::Retry, self.now.boot + Duration::from_millis(200));

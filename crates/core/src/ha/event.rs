@@ -173,6 +173,8 @@ pub struct Restart {
     /// Seconds.
     pub timeout: Option<u64>,
     pub schedule: Option<When>,
+    /// When the server started that is to be restarted; set when it is scheduled.
+    pub postmaster_start: Option<Wall>,
 }
 
 /// The answer to a request: an HTTP status and Patroni's text.

@@ -70,6 +70,8 @@ pub struct Ha {
     /// The upstream that was found last, and what says that it is the same still.
     pub(super) upstream_made: (Option<Basis>, Option<Followed>),
     pub(super) first_start_done: bool,
+    /// Our server came up without a word of the store, and there has been none since.
+    pub(super) aside: bool,
     pub(super) checkpointed: Option<Timeline>,
     pub(super) history_written: Option<Timeline>,
     pub(super) retained: Retained,
@@ -151,6 +153,7 @@ impl Ha {
             divergence: Divergence::default(),
             followed: None,
             first_start_done: false,
+            aside: false,
             checkpointed: None,
             history_written: None,
             retained: Retained::default(),
@@ -255,6 +258,7 @@ impl Ha {
             decision: self.decision.clone(),
             operation: self.op.as_ref().map(|op| op.kind.word()),
             coming_up: self.is_coming_up(),
+            aside: self.aside,
             scheduled_restart: self.scheduled_restart.clone(),
             failsafe_active: self.failsafe_active(),
             failsafe_topology: self.cluster().and_then(|c| c.failsafe.clone()),

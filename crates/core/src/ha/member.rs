@@ -235,5 +235,8 @@ fn scheduled(restart: &super::Restart) -> Value {
     if let Some(timeout) = restart.timeout {
         o.insert("timeout".into(), timeout.into());
     }
+    if let Some(start) = restart.postmaster_start {
+        o.insert("postmaster_start_time".into(), super::schedule::print(start).into());
+    }
     Value::Object(o)
 }

@@ -18,8 +18,12 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
-    /// Reads a status document. `None` when it has no `xlog`: a member whose server does not answer has no say.
+    /// Reads a status document. `None` when it has no `xlog`: a member whose server does not answer has no say, nor has
+    /// one that stands aside because the store is lost to it.
     pub fn parse(document: &Value) -> Option<PeerStatus> {
+        if own_flag(document, "aside") {
+            return None;
+        }
         let xlog = document.get("xlog").or_else(|| document.get("wal"))?.as_object()?;
         let lsn = |field: &str| xlog.get(field).and_then(Value::as_u64).map(Lsn);
         let role = document.get("role").and_then(Value::as_str).unwrap_or("");
@@ -45,9 +49,12 @@ impl PeerStatus {
 /// Whether a status document says that the member's server is coming up and cannot say yet what it has.
 pub(super) fn is_starting(document: &Value) -> bool {
     let state = document.get("state").and_then(Value::as_str);
-    let coming_up = document.get("jogi").and_then(|own| own.get("coming_up")).and_then(truth).unwrap_or(false);
-    let starts = coming_up || matches!(state, Some("starting" | "restarting"));
+    let starts = own_flag(document, "coming_up") || matches!(state, Some("starting" | "restarting"));
     starts && PeerStatus::parse(document).is_none()
+}
+
+fn own_flag(document: &Value, name: &str) -> bool {
+    document.get("jogi").and_then(|own| own.get(name)).and_then(truth).unwrap_or(false)
 }
 
 /// The branch of WAL that a server is on.
@@ -78,6 +85,7 @@ mod tests {
             (json!({"role": "replica", "xlog": {"received_location": 5, "replayed_location": 9}}), Some((true, 9))),
             (json!({"role": "master", "wal": {}}), Some((false, 0))),
             (json!({"role": "replica", "state": "stopped"}), None),
+            (json!({"role": "replica", "xlog": {"replayed_location": 9}, "jogi": {"aside": true}}), None),
         ] {
             let got = PeerStatus::parse(&document).map(|p| (p.in_recovery, p.position.0));
             assert_eq!(got, expected, "{document}");

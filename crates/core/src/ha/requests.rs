@@ -307,7 +307,8 @@ impl Ha {
         } else if self.scheduled_restart.is_some() {
             Reply::new(409, "Another restart is already scheduled")
         } else {
-            self.scheduled_restart = Some(restart);
+            let postmaster_start = self.row().map(|row| row.postmaster_start);
+            self.scheduled_restart = Some(Restart { postmaster_start, ..restart });
             Reply::new(202, "Restart scheduled")
         };
         self.answer(id, reply);
@@ -344,6 +345,14 @@ impl Ha {
     pub(super) fn scheduled_restart_turn(&mut self) {
         let Some(restart) = self.scheduled_restart.clone() else { return };
         let Some(when) = &restart.schedule else { return };
+        let started = self.row().map(|row| row.postmaster_start);
+        if let (Some(meant), Some(found)) = (restart.postmaster_start, started)
+            && meant != found
+        {
+            self.note(NoteLevel::Info, "the scheduled restart is dropped: the server was restarted meanwhile");
+            self.scheduled_restart = None;
+            return;
+        }
         match self.due(&when.text) {
             super::leader::Due::Later(wait) => self.timers.set_earlier(Timer::Scheduled, self.now.boot + wait),
             super::leader::Due::Never(why) => {

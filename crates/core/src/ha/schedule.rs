@@ -1,4 +1,4 @@
-//! Points of time as people write them in requests: ISO 8601 with an offset.
+//! Points of time as people write them in requests: ISO 8601 with an offset; and as Patroni prints them.
 
 use crate::Wall;
 
@@ -29,6 +29,18 @@ pub fn parse(text: &str) -> Option<Wall> {
     let days = days_since_epoch(year, month, day);
     let total = days * 86_400 + hour * 3600 + minute * 60 + second - offset;
     Some(Wall(total * 1_000_000 + micros))
+}
+
+/// `str(datetime)` in UTC: `2026-11-22 22:03:10.831115+00:00`, without the fraction when it is zero.
+pub fn print(wall: Wall) -> String {
+    let (days, second) = (wall.seconds().div_euclid(86_400), wall.seconds().rem_euclid(86_400));
+    let (year, month, day) = date(days);
+    let fraction = match wall.0.rem_euclid(1_000_000) {
+        0 => String::new(),
+        micros => format!(".{micros:06}"),
+    };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}{fraction}+00:00")
 }
 
 fn number(text: &str) -> Option<i64> {
@@ -80,9 +92,34 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era_days - 719_468
 }
 
+/// Year, month and day of a number of days from 1970-01-01: the inverse of [`days_since_epoch`].
+fn date(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year, month, of_year - (153 * month_from_march + 2) / 5 + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_print_as_python_prints_them() {
+        assert_eq!(print(Wall(1_795_384_990_831_115)), "2026-11-22 22:03:10.831115+00:00");
+        assert_eq!(print(Wall(951_782_400_000_000)), "2000-02-29 00:00:00+00:00");
+        for day in (-800_000..800_000).step_by(61) {
+            let wall = Wall(day * 86_400_000_000 + 86_399_999_999);
+            let printed = print(wall);
+            if (0..=9999).contains(&date(day).0) {
+                assert_eq!(parse(&printed), Some(wall), "{printed}");
+            }
+        }
+    }
 
     #[test]
     fn times_with_an_offset_are_placed_and_others_refused() {

@@ -136,6 +136,8 @@ pub struct Row {
     pub replayed_at: Option<Wall>,
     pub replay_paused: bool,
     pub receiver: Option<Receiver>,
+    /// A `restore_command` is set.
+    pub restores: bool,
     /// Connected walsenders.
     pub replication: Vec<Walsender>,
     pub slots: BTreeMap<SlotName, Slot>,
@@ -153,13 +155,13 @@ impl Row {
         if self.in_recovery { self.replayed.max(self.received) } else { self.flushed }
     }
 
-    /// `streaming`, `in archive recovery`, or nothing on a primary.
+    /// `streaming`, `in archive recovery` where there is an archive to recover from, else nothing.
     pub fn replication_state(&self) -> Option<&'static str> {
         if !self.in_recovery {
             return None;
         }
         let streaming = self.receiver.as_ref().is_some_and(|r| r.status == "streaming");
-        Some(if streaming { "streaming" } else { "in archive recovery" })
+        if streaming { Some("streaming") } else { self.restores.then_some("in archive recovery") }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub operation: Option<&'static str>,
     /// The server does not run yet and is about to be started, as far as is known.
     pub coming_up: bool,
+    /// The server can be read from and its member has no say in a race: the store is lost to it.
+    pub aside: bool,
     pub scheduled_restart: Option<Restart>,
     /// This member leads without the store, or has promised another to let it.
     pub failsafe_active: bool,

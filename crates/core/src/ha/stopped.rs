@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::machine::Ha;
 use super::op::{Kind, Op, Starting, Step};
+use super::server::{DataDir, Process};
 use super::state::{Phase, Role};
 use super::{Decision, Mode};
 use crate::view::Leader;
@@ -15,6 +16,7 @@ impl Ha {
     pub(super) fn stopped(&mut self) -> Decision {
         if self.paused() {
             self.role_when_stopped();
+            self.phase = Phase::AsSeen;
             if self.lease.lock.is_some() {
                 self.release_lock();
             }
@@ -131,6 +133,22 @@ impl Ha {
             return Decision::new("no action", "the data directory is half rewound").waiting("a leader to rewind from");
         }
         self.start_standby("nobody holds the leader lock and a stopped server cannot race")
+    }
+
+    /// The store has been silent for so long that its last word does not count: the server comes up again, to be read from,
+    /// and follows nobody until the store says who leads (ha-rules 17.1). Those who reach the store are not to wait for
+    /// what it has: it has no say in their race, no more than while it was closed.
+    pub(super) fn read_only_without_store(&mut self) -> Option<Decision> {
+        let server = self.server.as_ref()?;
+        let whole =
+            matches!(server.data, DataDir::Present(_)) && self.found.intent.is_none() && !self.divergence.must();
+        let rests = server.process == Process::Stopped && self.now.boot >= self.failures.retry_at && !self.paused();
+        if self.current_cluster().is_some() || !whole || !rests {
+            return None;
+        }
+        self.role_when_stopped();
+        self.aside = true;
+        Some(self.start_standby("the store does not answer: this server can be read from until it says who leads"))
     }
 
     fn role_when_stopped(&mut self) {

@@ -113,6 +113,7 @@ impl Ha {
     fn see(&mut self, cluster: Arc<Cluster>, read_at: Tick, linearizable: bool) {
         self.store_error = None;
         self.store_last_seen = self.now.wall;
+        self.aside = false;
         if linearizable && self.fresh_after.is_some_and(|after| read_at >= after) {
             self.fresh_after = None;
         }
@@ -181,7 +182,8 @@ impl Ha {
         let expected = self.op.as_ref().is_some_and(Op::stops_server);
         if !expected {
             self.note(NoteLevel::Error, format!("the postmaster (pid {pid}) ended by itself: {status}"));
-            self.phase = Phase::Crashed;
+            // In pause people stop servers by hand.
+            self.phase = if self.paused() { Phase::AsSeen } else { Phase::Crashed };
         }
         self.died_as_primary = !expected && self.role.is_primary() && self.lease.lock.is_some();
         self.armed = None;

@@ -3,6 +3,7 @@
 mod bench;
 mod failsafe;
 mod hazards;
+mod shown;
 
 use bench::{Bench, control, primary, standby, view};
 use jogi_core::ha::server::ControlState;

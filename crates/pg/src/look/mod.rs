@@ -15,6 +15,7 @@ use std::time::Duration;
 use jogi_core::ha::Server;
 use jogi_core::ha::server::{Accepting, DataDir, Process, Row};
 use jogi_core::{Tick, Timeline, Wall};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::connect::{Connection, Purpose, SqlError, Target};
@@ -162,6 +163,9 @@ impl Looker {
             let started = row.postmaster_start;
             self.pending = Some(Pending { started, loaded_at, instance: instance.clone(), parameters });
         }
+        // Before 12 it is no parameter of the server's.
+        let configured = || instance.effective.recovery_conf.get("restore_command").and_then(Value::as_str);
+        row.restores |= row.server_version < 120_000 && configured().is_some_and(|command| !command.is_empty());
         row.pending_restart = self.pending.as_ref().map(|p| p.parameters.clone()).unwrap_or_default();
         self.find_timeline(instance, &mut row, until).await;
         row

@@ -28,6 +28,7 @@ pub fn prepare(version: u32) -> String {
     let sender_port = since(110_000, "sender_port");
     let wal_status = since(130_000, "wal_status");
     let failover = if version >= 170_000 { "AND NOT failover" } else { "" };
+    let restores = since(120_000, "current_setting('restore_command') <> ''");
     let receiver_lsn = if version >= 130_000 { "flushed_lsn" } else { "received_lsn" };
     format!(
         "PREPARE jogi_look AS SELECT \
@@ -49,7 +50,8 @@ pub fn prepare(version: u32) -> String {
            sync_priority, write_lsn, flush_lsn, replay_lsn)) FROM pg_stat_replication), \
          (SELECT json_agg(json_build_array(slot_name, slot_type, plugin, database, active, restart_lsn, \
            confirmed_flush_lsn, xmin IS NOT NULL, catalog_xmin, {wal_status})) FROM pg_replication_slots \
-           WHERE NOT temporary {failover})"
+           WHERE NOT temporary {failover}), \
+         {restores}"
     )
 }
 
@@ -74,6 +76,7 @@ pub fn answer(version: u32, columns: &TextRow) -> Answer {
         replayed_at: micros(7).map(Wall),
         replay_paused: text(8) == "t",
         receiver: receiver.as_ref().map(self::receiver),
+        restores: text(14) == "t",
         replication: elements(json(12)).iter().map(walsender).collect(),
         slots: elements(json(13)).iter().map(slot).collect(),
         synchronous_standby_names: text(9).to_owned(),
@@ -164,7 +167,9 @@ mod tests {
         for (version, has, has_not) in [
             (100_023, "received_lsn", "sender_host, "),
             (110_022, "sender_host", "written_lsn,"),
+            (110_022, "NULL", "restore_command"),
             (130_018, "wal_status", "failover"),
+            (130_018, "restore_command", "NOT failover"),
             (170_000, "NOT failover", "received_lsn"),
         ] {
             let sql = prepare(version);
@@ -194,11 +199,12 @@ mod tests {
             Some(receiver),
             None,
             Some(slots),
+            Some("t"),
         ];
         let columns = TextRow(columns.into_iter().map(|c| c.map(str::to_owned)).collect());
         let Answer { row, loaded_at } = answer(150_020, &columns);
         assert_eq!(loaded_at, 1_700_000_001_000_000);
-        assert!(row.in_recovery);
+        assert!(row.in_recovery && row.restores);
         assert_eq!(row.timeline, Some(Timeline(3)));
         assert_eq!(row.received, Lsn(0x500_0100), "written counts");
         assert_eq!(row.position(), Lsn(0x500_0100));

@@ -40,6 +40,7 @@ impl World {
             replayed_at: None,
             replay_paused: in_recovery && self.hosts[host].quirks.replay_paused,
             receiver: self.receiver(host),
+            restores: false,
             replication: self.walsenders(host),
             slots: self.slots(host),
             synchronous_standby_names: pg.sync.text.clone(),

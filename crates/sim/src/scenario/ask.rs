@@ -27,6 +27,7 @@ pub fn request(kind: &str, fields: &Value, now: Wall) -> Result<Request, String>
             only_pending: flag("only_pending"),
             timeout: number("timeout"),
             schedule: when,
+            postmaster_start: None,
         }),
         "cancel-restart" => Request::CancelRestart,
         "reload" => Request::Reload,

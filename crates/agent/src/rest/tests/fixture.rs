@@ -195,6 +195,7 @@ impl State {
             position: Lsn(67_108_992),
             guard: GuardState::default(),
             coming_up: false,
+            aside: false,
             watchdog_failed: false,
         }
     }

@@ -1,0 +1,93 @@
+//! What a member shows of itself, in Patroni's words.
+
+use jogi_core::Wall;
+use jogi_core::ha::server::{ControlState, Row};
+use jogi_core::ha::{Act, Event, LaunchAs, Mode, Request, RequestId, Restart, When};
+use serde_json::json;
+
+use crate::bench::{self, Bench, control, standby};
+
+#[test]
+fn a_standby_recovers_from_an_archive_only_where_there_is_one() {
+    let receiver = |status: &str| Some(jogi_core::ha::server::Receiver { status: status.into(), ..Default::default() });
+    let row = |in_recovery, receiver, restores| Row { in_recovery, receiver, restores, ..Row::default() };
+    for (row, shown) in [
+        (row(false, None, true), None),
+        (row(true, None, false), None),
+        (row(true, None, true), Some("in archive recovery")),
+        (row(true, receiver("waiting"), true), Some("in archive recovery")),
+        (row(true, receiver("streaming"), true), Some("streaming")),
+    ] {
+        assert_eq!(row.replication_state(), shown, "{row:?}");
+    }
+}
+
+#[test]
+fn a_primary_that_somebody_stops_in_pause_is_stopped_and_not_crashed() {
+    for (paused, shown) in [(true, "stopped"), (false, "crashed")] {
+        let mut b = Bench::leading();
+        b.settings(json!({"ttl": 5, "loop_wait": 1, "pause": paused}));
+        b.exited();
+        assert_eq!(b.ha.snapshot(b.both()).state, shown, "pause: {paused}");
+    }
+}
+
+/// A restart that is planned for a server is not carried out on its successor.
+#[test]
+fn a_scheduled_restart_is_for_the_server_that_runs_when_it_is_asked_for() {
+    let started = Wall(1_795_384_990_831_115);
+    let at = Wall(1_900_000_000_000_000);
+    let server = |started| {
+        let mut server = standby(1, 1000);
+        server.row.as_mut().expect("it runs").postmaster_start = started;
+        server
+    };
+    let mut b = Bench::following();
+    b.pass(2000);
+    b.looked(server(started));
+    b.settle();
+    let when = When { text: "2030-03-17T17:46:40+00:00".into(), at };
+    b.tell(Event::Request(RequestId(1), Request::Restart(Restart { schedule: Some(when), ..Restart::default() })));
+    let planned = |b: &Bench| b.ha.snapshot(b.both()).member.0.get("scheduled_restart").cloned();
+    let shown =
+        json!({"schedule": "2030-03-17T17:46:40+00:00", "postmaster_start_time": "2026-11-22 22:03:10.831115+00:00"});
+    assert_eq!(planned(&b), Some(shown));
+    b.settle();
+    b.pass(2000);
+    b.looked(server(Wall(started.0 + 1)));
+    assert_eq!(planned(&b), None);
+    assert!(b.notes().iter().any(|note| note.contains("restarted meanwhile")));
+}
+
+/// Nobody can be asked who leads; what this member has can be read.
+#[test]
+fn without_a_store_a_primary_that_was_closed_comes_up_to_be_read_from() {
+    let mut b = Bench::leading();
+    b.pass_until_soft();
+    b.lease_lost("no answer of the store");
+    b.exited();
+    b.settle_until("look");
+    b.looked(bench::stopped(control(1, ControlState::ShutDown, 2000)));
+    b.settle_until("load");
+    b.never(&["launch"], "the view is not old yet");
+    b.tell(Event::StoreLost("no answer within 1 s".into()));
+    b.pass(6000);
+    b.settle_until("launch");
+    let launch = b.expect("launch");
+    assert!(
+        matches!(&launch, Act::Launch { as_: LaunchAs::Standby, setup } if setup.mode == Mode::Standby { upstream: None }),
+        "nobody is followed: {launch:?}"
+    );
+    b.never(&["promote"], "there is no lock");
+    assert_eq!(b.ha.snapshot(b.both()).role, "demoted");
+}
+
+#[test]
+fn with_a_store_a_primary_that_was_closed_waits_for_its_word() {
+    let mut b = Bench::leading();
+    b.lease_lost("the lease is gone");
+    b.exited();
+    b.settle_until("look");
+    b.looked(bench::stopped(control(1, ControlState::ShutDown, 2000)));
+    b.never(&["launch"], "the store says who leads");
+}
