@@ -4,6 +4,7 @@
 //! - [`runtime`]: the loop. [`gather`] brings events in, [`perform`] carries effects out.
 //! - [`keeper`]: the leader lease on its own thread.
 //! - [`rest`]: Patroni's REST API.
+//! - [`record`]: what happened, kept for whoever asks.
 //! - [`logging`]: log lines that stop nobody.
 
 mod gather;
@@ -14,6 +15,7 @@ pub mod local;
 pub mod logging;
 mod notify;
 mod perform;
+pub mod record;
 pub mod rest;
 mod runtime;
 pub mod source;

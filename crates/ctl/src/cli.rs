@@ -66,6 +66,8 @@ pub enum Command {
     DemoteCluster(demote_cluster::Arguments),
     /// Make a cluster that follows another one stand alone
     PromoteCluster(promote_cluster::Arguments),
+    /// Tell the last failovers: who lost the lead, who won it and why, how long writes paused
+    Incident(incident::Arguments),
     /// Show what each member is doing, why, and what it waits for
     Why(why::Arguments),
 }

@@ -28,6 +28,7 @@ mod roles;
 mod select;
 mod session;
 mod store;
+mod story;
 mod table;
 mod time;
 

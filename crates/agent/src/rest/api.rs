@@ -16,6 +16,7 @@ use super::answer::{Answer, Headers};
 use super::live::Live;
 use crate::glue::{Published, Requests};
 use crate::keeper::KeeperHandle;
+use crate::record::Record;
 
 /// How long a reading of the store may take before the requester is told that there is none.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ pub(super) struct Api {
     pub keeper: KeeperHandle,
     pub dcs: Arc<dyn Dcs>,
     pub live: Live,
+    pub record: Record,
     pub access: ArcSwap<Access>,
     pub headers: ArcSwap<Headers>,
     requests: Requests,
@@ -45,6 +47,7 @@ impl Api {
             keeper: options.keeper,
             dcs: options.dcs,
             live: Live::new(options.live),
+            record: options.record,
             access: ArcSwap::from_pointee(access),
             headers: ArcSwap::from_pointee(headers),
             requests: options.requests,

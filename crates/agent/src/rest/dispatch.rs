@@ -15,8 +15,8 @@ use super::api::Api;
 use super::query::Query;
 use super::switchover::Action;
 use super::{
-    body, cluster, config, failsafe, health, history, liveness, metrics, mpp, patroni, readiness, reinitialize, reload,
-    restart, sigterm, switchover,
+    body, cluster, config, failsafe, health, history, incident, liveness, metrics, mpp, patroni, readiness,
+    reinitialize, reload, restart, sigterm, switchover,
 };
 
 /// Answers one request.
@@ -76,6 +76,7 @@ impl Call<'_> {
             "patroni" => patroni::get(self.api).await,
             "cluster" => cluster::get(self.api).await,
             "history" => history::get(self.api).await,
+            "incident" => incident::get(self.api),
             "config" => config::get(self.api).await,
             "failsafe" => failsafe::get(self.api),
             "metrics" => metrics::get(self.api).await,

@@ -24,6 +24,7 @@ mod document;
 mod failsafe;
 mod health;
 mod history;
+mod incident;
 mod listen;
 mod live;
 mod liveness;
@@ -49,6 +50,7 @@ use jogi_dcs::Dcs;
 
 use crate::glue::{Configuration, Published, Requests};
 use crate::keeper::KeeperHandle;
+use crate::record::Record;
 
 pub use live::LiveStatus;
 pub use server::{RestError, serve};
@@ -62,4 +64,5 @@ pub struct Options {
     pub dcs: Arc<dyn Dcs>,
     pub keeper: KeeperHandle,
     pub live: Arc<dyn LiveStatus>,
+    pub record: Record,
 }

@@ -27,6 +27,7 @@ use crate::glue::{Asked, Published};
 use crate::keeper::KeeperHandle;
 use crate::notify;
 use crate::perform::Performer;
+use crate::record::Record;
 use crate::timer::BootTimer;
 use effects::Effects;
 pub(crate) use reload::{Reloaded, Reloader};
@@ -79,6 +80,7 @@ pub(crate) struct Parts {
     pub inbox: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     pub requests: mpsc::Receiver<Asked>,
     pub reloader: Reloader,
+    pub record: Record,
 }
 
 pub(crate) struct Runtime {
@@ -90,6 +92,7 @@ pub(crate) struct Runtime {
     inbox: mpsc::Receiver<Input>,
     requests: mpsc::Receiver<Asked>,
     reloader: Reloader,
+    record: Record,
     timer: BootTimer,
     effects: Effects,
     /// What this very turn has brought and the core has not been told yet.
@@ -116,6 +119,7 @@ impl Runtime {
             inbox,
             requests: parts.requests,
             reloader: parts.reloader,
+            record: parts.record,
             timer: BootTimer::new()?,
             effects: Effects::default(),
             ready: VecDeque::new(),
@@ -325,7 +329,7 @@ impl Runtime {
         None
     }
 
-    /// One line for each sentence of the core, and one for each change of its decision.
+    /// One line for each sentence of the core, and one for each change of its decision; and the record.
     fn say(&mut self) {
         while let Some(Note { level, text }) = self.ha.poll_note() {
             match level {
@@ -338,6 +342,9 @@ impl Runtime {
         if *decision != self.logged {
             tracing::info!("{decision}");
             self.logged = decision.clone();
+        }
+        while let Some(moment) = self.ha.poll_moment() {
+            self.record.add(moment);
         }
     }
 

@@ -31,6 +31,7 @@ use crate::local::rules;
 use crate::logging::panics::{self, Vital};
 use crate::notify;
 use crate::perform::{self, Attached, Guard, GuardOptions, LiveLook, Performer};
+use crate::record::Record;
 use crate::rest;
 use crate::runtime::{self, Exit, INBOX, Reloader, Runtime};
 use crate::source::Source;
@@ -159,6 +160,7 @@ impl Lead {
         let dynamic = prepare::saved_dynamic(&instance.local);
         let reloader = Reloader::new(source, configured, &instance);
         let local = Arc::clone(&instance.local);
+        let record = Record::open(rundir.path());
         let admitted = Arc::new(AtomicBool::new(false));
         let performer = Performer::new(perform::Parts {
             instance,
@@ -177,6 +179,7 @@ impl Lead {
                 dcs: Arc::clone(&dcs),
                 keeper: keeper.clone(),
                 live: Arc::new(LiveLook::new(performer.clone())),
+                record: record.clone(),
             },
             dcs,
             guard: guard.clone(),
@@ -191,7 +194,8 @@ impl Lead {
             Some(view) => admission.enter(view).await?,
             None => _ = tokio::spawn(admission.wait()),
         }
-        let parts = runtime::Parts { ha, performer, keeper, published, inbox: (sender, inbox), requests, reloader };
+        let inbox = (sender, inbox);
+        let parts = runtime::Parts { ha, performer, keeper, published, inbox, requests, reloader, record };
         let runtime = Runtime::new(parts)?;
         tracing::info!("the agent has begun");
         Ok(runtime.run(Event::Began(Found { intent, armed, dynamic })).await)

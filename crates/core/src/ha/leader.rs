@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
-use super::note::{Note, NoteLevel};
+use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
 use super::peers::RoundFor;
 use super::state::Role;
@@ -252,7 +252,7 @@ impl Ha {
             ),
         };
         let level = if end > received { NoteLevel::Warning } else { NoteLevel::Info };
-        self.notes.push_back(Note { level, text });
+        self.note(level, text);
     }
 
     // ---- time

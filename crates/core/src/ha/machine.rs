@@ -114,6 +114,8 @@ pub struct Ha {
     // What is said.
     pub(super) decision: Decision,
     pub(super) notes: VecDeque<Note>,
+    pub(super) moments: VecDeque<super::Moment>,
+    pub(super) told: super::moment::Told,
     pub(super) published: Published,
 }
 
@@ -187,6 +189,8 @@ impl Ha {
             exited: false,
             decision: Decision::new("starting", "the agent has just begun"),
             notes: VecDeque::new(),
+            moments: VecDeque::new(),
+            told: super::moment::Told::default(),
             published: Published::default(),
         }
     }
@@ -302,6 +306,7 @@ impl Ha {
         self.keep_armed();
         self.background();
         self.expire_requests();
+        self.remember_changes();
     }
 
     /// Operations and rules, in turn, until both rest.

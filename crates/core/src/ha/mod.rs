@@ -25,6 +25,7 @@ mod local;
 mod looked;
 mod machine;
 mod member;
+mod moment;
 mod note;
 mod op;
 mod peer;
@@ -53,6 +54,7 @@ pub use effect::{
 pub use event::{Cover, Event, Found, GuardNews, Lease, Lock, Promises, Reply, Request, RequestId, Restart, When};
 pub use local::Local;
 pub use machine::Ha;
+pub use moment::{Moment, MomentKind};
 pub use note::{Note, NoteLevel};
 pub use peer::{Lineage, PeerStatus};
 pub use server::Server;

@@ -2,10 +2,10 @@
 
 use jogi_core::Wall;
 use jogi_core::ha::server::{ControlState, Row};
-use jogi_core::ha::{Act, Event, LaunchAs, Mode, Request, RequestId, Restart, When};
+use jogi_core::ha::{Act, Event, LaunchAs, Mode, MomentKind, Request, RequestId, Restart, When};
 use serde_json::json;
 
-use crate::bench::{self, Bench, control, standby};
+use crate::bench::{self, Bench, control, standby, view};
 
 #[test]
 fn a_standby_recovers_from_an_archive_only_where_there_is_one() {
@@ -90,4 +90,28 @@ fn with_a_store_a_primary_that_was_closed_waits_for_its_word() {
     b.settle_until("look");
     b.looked(bench::stopped(control(1, ControlState::ShutDown, 2000)));
     b.never(&["launch"], "the store says who leads");
+}
+
+/// What an incident is told by when it is over.
+#[test]
+fn who_leads_and_who_can_be_written_to_is_put_down_when_it_changes() {
+    let told = |b: &mut Bench| -> Vec<(MomentKind, String)> {
+        std::iter::from_fn(|| b.ha.poll_moment()).map(|moment| (moment.kind, moment.text)).collect()
+    };
+    let mut b = Bench::leading();
+    let began = told(&mut b);
+    assert!(
+        began.contains(&(MomentKind::WritesBegan, "the server can be written to on timeline 1, from 0/7D0".into()))
+    );
+    assert!(began.contains(&(MomentKind::LeaderSeen, "a".into())), "{began:?}");
+    b.pass(300);
+    assert_eq!(told(&mut b), [], "nothing changes");
+    b.exited();
+    let kinds: Vec<MomentKind> = told(&mut b).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [MomentKind::Noted, MomentKind::WritesEnded, MomentKind::Decided]);
+
+    let mut b = Bench::following();
+    assert!(told(&mut b).contains(&(MomentKind::LeaderSeen, "b".into())));
+    b.see(view(&bench::herd(None)));
+    assert_eq!(told(&mut b)[0], (MomentKind::LeaderGone, "b".into()));
 }

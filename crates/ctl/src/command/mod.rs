@@ -6,6 +6,7 @@ pub mod edit_config;
 pub mod failover;
 pub mod flush;
 pub mod history;
+pub mod incident;
 pub mod list;
 pub mod pause;
 pub mod promote_cluster;
@@ -53,6 +54,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
         Command::Query(arguments) => query::run(&session, arguments).await,
         Command::DemoteCluster(arguments) => demote_cluster::run(&session, arguments).await,
         Command::PromoteCluster(arguments) => promote_cluster::run(&session, arguments).await,
+        Command::Incident(arguments) => incident::run(&session, arguments).await,
         Command::Why(arguments) => why::run(&session, arguments).await,
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::glue::Asked;
 use crate::keeper::KeeperHandle;
+use crate::record::Record;
 use crate::rest::{LiveStatus, Options, serve};
 
 /// 2026-11-22 22:03:10.831115 UTC.
@@ -333,6 +334,7 @@ impl Member {
             dcs: store.clone(),
             keeper: KeeperHandle::fixed(valid_until),
             live: Arc::new(Fixed(live)),
+            record: Record::default(),
         };
         serve(options).await.expect("the API is served");
         Member { address: SocketAddr::from(([127, 0, 0, 1], port)), store, asked, published, configuration }
