@@ -164,6 +164,13 @@ pub fn title(pid: i32, buffer: &mut [u8]) -> io::Result<&[u8]> {
     Ok(text.trim_ascii_end())
 }
 
+/// What the title of a server's process may say that it does: it follows `postgres: ` and the cluster's name, which may
+/// hold ": " itself.
+pub fn activities(title: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let after_name = |rest: &&'_ [u8]| rest.windows(2).position(|pair| pair == b": ").map(|at| at + 2);
+    std::iter::successors(title.strip_prefix(b"postgres: "), move |rest| Some(&rest[after_name(rest)?..]))
+}
+
 /// Reads the beginning of `/proc/PID/NAME` into `buffer`.
 pub fn read_proc<'b>(pid: i32, name: &str, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
     let file = open_proc(pid, name)?;

@@ -18,6 +18,8 @@ pub struct Server {
     /// Whether a fresh connection was answered, by whatever answer (`None`: not tried by this look). A stopped
     /// postmaster lets old sessions work on and new ones wait for ever.
     pub fresh: Option<bool>,
+    /// The shutdown checkpoint is written, and the archiver of the server works still.
+    pub archiving: bool,
     /// The boot clock before the look began.
     pub looked_at: Tick,
 }

@@ -100,7 +100,7 @@ pub fn control(timeline: u32, state: ControlState, end: u64) -> Control {
 }
 
 fn server(data: DataDir, process: Process, row: Option<Row>) -> Server {
-    Server { data, process, row, silent: None, fresh: None, looked_at: Tick(0) }
+    Server { data, process, row, silent: None, fresh: None, archiving: false, looked_at: Tick(0) }
 }
 
 pub fn empty() -> Server {
@@ -109,6 +109,12 @@ pub fn empty() -> Server {
 
 pub fn stopped(control: Control) -> Server {
     server(DataDir::Present(control), Process::Stopped, None)
+}
+
+/// A postmaster that has written the shutdown checkpoint and waits for its last processes.
+pub fn lingering(control: Control) -> Server {
+    let process = Process::Running { pid: 100, adopted: false, accepting: Accepting::NotYet };
+    server(DataDir::Present(control), process, None)
 }
 
 pub fn primary(timeline: u32, flushed: u64) -> Server {
@@ -246,6 +252,11 @@ impl Bench {
     pub fn looked(&mut self, mut server: Server) {
         self.tick(1);
         server.looked_at = self.now.boot;
+        self.saw(server);
+    }
+
+    /// The open look shows this, and began when it says.
+    pub fn saw(&mut self, server: Server) {
         self.look = Some(server.clone());
         let Some(id) = self.take("look") else { panic!("no look is open; open: {:?}", self.names()) };
         self.tell(Event::Done { id, outcome: Ok(Yield::Looked(Box::new(server))) });

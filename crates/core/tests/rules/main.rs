@@ -2,6 +2,7 @@
 
 mod bench;
 mod failsafe;
+mod hand_over;
 mod hazards;
 mod shown;
 

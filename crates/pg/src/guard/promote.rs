@@ -142,17 +142,7 @@ fn startup_process(pid: i32, postmaster: i32) -> Option<Process> {
 /// `postgres: [cluster_name: ]startup[ recovering 00000001…]`. A client's process has its user's name at that place
 /// and more words after it.
 fn is_startup_title(title: &[u8]) -> bool {
-    let Some(mut rest) = title.strip_prefix(b"postgres: ") else { return false };
-    loop {
-        if is_startup_activity(rest) {
-            return true;
-        }
-        // The cluster's name may hold ": " itself.
-        match rest.windows(2).position(|pair| pair == b": ") {
-            Some(at) => rest = &rest[at + 2..],
-            None => return false,
-        }
-    }
+    pidfd::activities(title).any(is_startup_activity)
 }
 
 fn is_startup_activity(text: &[u8]) -> bool {

@@ -1,8 +1,8 @@
 //! What can be seen without asking the server: its directory, its control file, its processes.
 
-use jogi_core::ha::server::{DataDir, Process};
+use jogi_core::ha::server::{ControlState, DataDir, Process};
 
-use super::Known;
+use super::{Known, archiver};
 use crate::control;
 use crate::data_dir::{self, Found};
 use crate::fence;
@@ -15,13 +15,18 @@ pub struct Ground {
     pub data: DataDir,
     pub process: Process,
     pub postmaster: Option<Postmaster>,
+    /// It has written its shutdown checkpoint, and its archiver works still.
+    pub archiving: bool,
 }
 
 /// Blocking; tens of microseconds while a server runs, some milliseconds when all processes have to be looked through.
 pub fn survey(instance: &Instance, known: &Known) -> Ground {
     let data = data(instance, known);
     let (process, postmaster) = process(instance, known);
-    Ground { data, process, postmaster }
+    let has_shut_down = matches!(&data, DataDir::Present(control) if control.state == ControlState::ShutDown);
+    let ending = postmaster.as_ref().filter(|_| has_shut_down);
+    let archiving = ending.is_some_and(|postmaster| archiver::works(postmaster.process.pid()));
+    Ground { data, process, postmaster, archiving }
 }
 
 fn data(instance: &Instance, known: &Known) -> DataDir {

@@ -5,6 +5,7 @@
 //! kept one that works: a stopped postmaster lets old sessions work on and new ones wait for ever
 //! (fault-scenarios F9).
 
+mod archiver;
 mod ground;
 mod query;
 mod running;
@@ -79,8 +80,9 @@ impl Looker {
 
     /// Looks, within `within`. Never fails: what could not be seen is said in the result.
     pub async fn look(&mut self, instance: &Instance, known: &Known, within: Duration) -> Server {
-        let Ground { data, process, postmaster } = survey(instance, known).await;
-        let mut server = Server { data, process, row: None, silent: None, fresh: None, looked_at: known.looked_at };
+        let Ground { data, process, postmaster, archiving } = survey(instance, known).await;
+        let (row, silent, fresh, looked_at) = (None, None, None, known.looked_at);
+        let mut server = Server { data, process, row, silent, fresh, archiving, looked_at };
         let Some(postmaster) = postmaster else {
             self.kept = None;
             self.fresh_at = None;
@@ -203,6 +205,7 @@ async fn survey(instance: &Instance, known: &Known) -> Ground {
         data: DataDir::Unusable("the data directory could not be looked at: an internal error ended the look".into()),
         process: Process::Leftovers,
         postmaster: None,
+        archiving: false,
     })
 }
 

@@ -244,6 +244,11 @@ impl Member {
         self.sql(sql).await.first().and_then(|row| row.get(0)).unwrap_or_default().to_owned()
     }
 
+    pub fn postmaster_pid(&self) -> i32 {
+        let found = postmaster::find(self.instance.data_dir()).expect("readable");
+        found.expect("a postmaster").process.pid()
+    }
+
     pub fn signal(&self, signal: Signal) {
         assert!(postmaster::signal(self.instance.data_dir(), signal).expect("signalled"), "no postmaster");
     }

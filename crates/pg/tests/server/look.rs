@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use jogi_core::SlotName;
 use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
-use jogi_core::ha::{Mode, SlotPlan};
+use jogi_core::ha::{Mode, Server, SlotPlan};
 use jogi_pg::look::Known;
+use jogi_pg::postmaster::Signal;
 use jogi_pg::slots;
 use serde_json::json;
 
@@ -130,4 +131,37 @@ async fn what_must_not_be_used_is_said() {
     std::fs::write(member.data_dir().join("PG_VERSION"), "11\n").expect("ours");
     let server = member.look().await;
     assert!(matches!(server.data, DataDir::Unusable(why) if why.contains("PostgreSQL 11")));
+}
+
+/// The shutdown checkpoint is written and PostgreSQL waits for what is archived last, and later for a walsender alone.
+#[tokio::test]
+async fn what_a_server_that_shuts_down_waits_for_is_seen() {
+    if !can() {
+        return;
+    }
+    let place = Place::new();
+    let go = place.path().join("go");
+    let command = format!("while ! test -e {}; do sleep 0.05; done", go.display());
+    let parameters = json!({"postgresql": {"parameters": {"archive_mode": "on", "archive_command": command}}});
+    let (mut a, mut b) = (place.member_with("a", json!({}), parameters), place.member("b"));
+    a.bootstrap().await;
+    b.replicate(&a, None).await;
+    b.wait_for("streaming", |s| s.row.as_ref().is_some_and(|r| r.replication_state() == Some("streaming"))).await;
+    let receivers = jogi_testkit::process::children(b.postmaster_pid());
+    let receiver = receivers.into_iter().find(|pid| jogi_testkit::process::command_line(*pid).contains("walreceiver"));
+    let receiver = receiver.expect("b receives");
+    assert!(!a.look().await.archiving, "an archiver at rest holds up nobody");
+
+    jogi_testkit::process::freeze(receiver);
+    a.signal(Signal::INT);
+    let has_shut_down = |s: &Server| matches!(&s.data, DataDir::Present(c) if c.state == ControlState::ShutDown);
+    let seen = a.wait_for("the shutdown checkpoint", has_shut_down).await;
+    assert!(seen.process.is_running() && seen.archiving, "{seen:?}");
+    let DataDir::Present(control) = seen.data else { panic!("it is there") };
+    assert!(control.shutdown_end > Some(control.checkpoint), "where its WAL ends is known while it runs");
+    std::fs::write(go, "").expect("ours");
+    let seen = a.wait_for("the archiver's end", |s| !s.archiving).await;
+    assert!(seen.process.is_running(), "a standby that does not answer is waited for: {seen:?}");
+    jogi_testkit::process::thaw(receiver);
+    a.wait_for("the end", |s| s.process == Process::Stopped).await;
 }

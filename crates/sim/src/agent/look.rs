@@ -19,6 +19,7 @@ impl World {
             row,
             fresh: pg.running.as_ref().map(|r| r.hang == Hang::No),
             silent: hung.then(|| "the query was not answered within 2 s".to_owned()),
+            archiving: false,
             looked_at: self.boot(host),
         }
     }

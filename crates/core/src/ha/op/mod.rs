@@ -4,6 +4,7 @@
 mod begin;
 mod end;
 mod stand;
+mod stop;
 
 use std::collections::VecDeque;
 use std::time::Duration;

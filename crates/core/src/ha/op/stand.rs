@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use super::super::flight::Purpose;
 use super::super::machine::Ha;
 use super::super::note::NoteLevel;
-use super::super::peers::RoundFor;
 use super::super::server::{Accepting, ControlState, DataDir, Process};
 use super::super::state::{Phase, Role};
 use super::super::timer::Timer;
-use super::super::{Act, Failure, Lane, Outcome, PeerStatus, Script, Stop, Yield};
-use super::{Doing, FENCE, Kind, Needs, Op, START_POLL, Stand, Starting, Step};
+use super::super::{Failure, Outcome, Script, Yield};
+use super::stop::LANE_BUSY;
+use super::{Doing, Kind, Needs, Op, START_POLL, Stand, Starting, Step};
 use crate::view::Written;
-use crate::{Lsn, Tick, Timeline, Weakness};
+use crate::{Lsn, Tick, Weakness};
 
-/// How soon an escalation that found its lane taken is tried again.
-const LANE_BUSY: Duration = Duration::from_millis(10);
-/// An immediate stop that has not ended by then is ended by SIGKILL.
-const IMMEDIATE_STOP: Duration = Duration::from_secs(5);
 /// How often members are asked again whether they have the last record.
 const HEIR_POLL: Duration = Duration::from_millis(20);
 
@@ -42,7 +37,7 @@ impl Ha {
         }
         let Some(mut doing) = op.doing.take() else { return Stand::Over };
         let stand = match &doing.step {
-            Step::Stop(..) => self.stop_stands(&mut doing, op.kind),
+            Step::Stop(..) => self.stop_stands(&mut doing, op),
             Step::Accept(_) => self.accept_stands(&doing),
             Step::Heir { required, .. } => self.heir_stands(&doing, *required),
             Step::Reading => self.reading_stands(doing.since),
@@ -167,40 +162,6 @@ impl Ha {
         }
     }
 
-    /// A stop is over when the postmaster is gone. An impatient one is escalated: immediate, then SIGKILL; a close
-    /// goes to SIGKILL at once.
-    fn stop_stands(&mut self, doing: &mut Doing, kind: Kind) -> Stand {
-        if !self.is_running() {
-            self.timers.clear(Timer::Step);
-            return Stand::Over;
-        }
-        if let Some(Err(failure)) = doing.outcome.take() {
-            self.note(NoteLevel::Warning, format!("the signal could not be sent: {failure}"));
-            self.look_in(Duration::from_millis(100));
-            // Sent again when its lane has rested.
-            doing.effect = None;
-        }
-        let late = doing.until.is_some_and(|at| at <= self.now.boot);
-        if late {
-            let act = match (doing.escalated, kind) {
-                // What must not be writable has had its time.
-                (_, Kind::Close) => Act::Fence { kill: true },
-                (0, _) => Act::Signal { stop: Stop::Immediate },
-                (_, _) => Act::Fence { kill: true },
-            };
-            match self.issue(Lane::Fence, act, FENCE, Purpose::Op) {
-                Some(effect) => {
-                    doing.effect = Some(effect);
-                    doing.escalated += 1;
-                    doing.until = Some(self.now.boot + IMMEDIATE_STOP);
-                }
-                // The signal before is still under way.
-                None => doing.until = Some(self.now.boot + LANE_BUSY),
-            }
-        }
-        Stand::Waiting
-    }
-
     fn accept_stands(&mut self, doing: &Doing) -> Stand {
         let late = doing.until.is_some_and(|at| at <= self.now.boot);
         let Some(server) = &self.server else { return Stand::Waiting };
@@ -240,11 +201,7 @@ impl Ha {
         if heirs.is_empty() {
             return if required { Stand::Failed("no other member may lead".into()) } else { Stand::Over };
         }
-        if let Some(answers) = self.polled(RoundFor::Heir, &heirs, Duration::ZERO) {
-            let ours = self.control_timeline();
-            let same_branch = |peer: &PeerStatus| peer.timeline.is_none() || ours.is_none() || peer.timeline == ours;
-            let has_all = |peer: &PeerStatus| peer.position >= end && same_branch(peer);
-            let ready = answers.values().flatten().filter(|peer| has_all(peer) && self.may_lead(peer)).count();
+        if let Some(ready) = self.heirs_with(end, &heirs) {
             if ready >= self.heirs_needed() {
                 return Stand::Over;
             }
@@ -308,12 +265,5 @@ impl Ha {
     fn is_our_identity_published(&self) -> bool {
         let published = self.cluster().and_then(|c| c.system_identifier());
         published.is_some() && published == self.system_identifier().as_deref()
-    }
-
-    fn control_timeline(&self) -> Option<Timeline> {
-        match &self.server.as_ref()?.data {
-            DataDir::Present(control) => Some(control.timeline),
-            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,
-        }
     }
 }

@@ -1,0 +1,65 @@
+//! How a server ends whose lock is given away: what is waited for, and what is not.
+
+use jogi_core::Tick;
+use jogi_core::ha::server::ControlState;
+use jogi_core::ha::{Act, Event, Request, RequestId, Server, Stop, Yield};
+
+use crate::bench::{self, Bench, control, view};
+
+/// The leader has begun the fast stop of a switchover to b.
+fn stopping_for_b() -> Bench {
+    let mut b = Bench::leading();
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
+    b.see(view(&keys));
+    b.answered("b", bench::replica_document(1, 2000));
+    b.expect("checkpoint");
+    b.done(Yield::Done);
+    b.expect("signal");
+    b.done(Yield::Done);
+    b
+}
+
+#[test]
+fn walsenders_of_silent_standbys_are_not_waited_for_once_the_heir_has_everything() {
+    let mut b = stopping_for_b();
+    b.pass(250);
+    b.looked(bench::lingering(control(1, ControlState::ShuttingDown, 2100)));
+    assert!(!b.is_open("ask"), "the shutdown checkpoint is not written yet");
+    b.pass(250);
+    let archiving = bench::lingering(control(1, ControlState::ShutDown, 2100));
+    b.looked(Server { archiving: true, ..archiving.clone() });
+    assert!(!b.is_open("ask"), "the archiver is waited for");
+    b.pass(250);
+    b.looked(archiving);
+    b.answered("b", bench::replica_document(1, 2099));
+    assert!(!b.is_open("signal"), "b lacks the last record");
+    b.pass(250);
+    b.answered("b", bench::replica_document(1, 2100));
+    let signal = b.expect("signal");
+    assert!(matches!(signal, Act::Signal { stop: Stop::Immediate }));
+    b.done(Yield::Done);
+    b.exited();
+    b.expect("fence");
+}
+
+#[test]
+fn a_look_from_before_the_stop_says_nothing_of_its_end() {
+    let mut b = stopping_for_b();
+    b.pass(250);
+    let before = bench::lingering(control(1, ControlState::ShutDown, 2100));
+    b.saw(Server { looked_at: Tick(1), ..before });
+    assert!(!b.is_open("ask"), "that shutdown checkpoint is not of this stop");
+}
+
+#[test]
+fn a_restart_waits_for_every_walsender() {
+    let mut b = Bench::leading();
+    b.tell(Event::Request(RequestId(1), Request::Restart(Default::default())));
+    b.settle_until("signal");
+    b.expect("signal");
+    b.done(Yield::Done);
+    b.pass(2000);
+    b.looked(bench::lingering(control(1, ControlState::ShutDown, 2100)));
+    assert!(!b.is_open("ask") && !b.is_open("signal"), "nobody else is to lead: nobody is in a hurry");
+}
