@@ -37,11 +37,14 @@ pub(super) struct Api {
     pub record: Record,
     pub access: ArcSwap<Access>,
     pub headers: ArcSwap<Headers>,
+    /// This member belongs to the coordinator of a Citus cluster.
+    pub coordinates: bool,
     requests: Requests,
 }
 
 impl Api {
     pub fn new(options: Options, access: Access, headers: Headers) -> Api {
+        let coordinates = options.configuration.borrow().citus.as_ref().is_some_and(|citus| citus.group == 0);
         Api {
             published: options.published,
             keeper: options.keeper,
@@ -50,6 +53,7 @@ impl Api {
             record: options.record,
             access: ArcSwap::from_pointee(access),
             headers: ArcSwap::from_pointee(headers),
+            coordinates,
             requests: options.requests,
         }
     }

@@ -116,7 +116,7 @@ impl Call<'_> {
             "citus" | "mpp" => {
                 self.check_access(true).await?;
                 body::demanded(self.headers, body).await?;
-                Ok(mpp::post())
+                Ok(mpp::post(self.api))
             }
             _ => Err(unsupported("POST")),
         }

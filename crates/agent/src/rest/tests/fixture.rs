@@ -148,7 +148,15 @@ impl State {
             true => Process::Running { pid: 1, adopted: false, accepting: Accepting::Yes },
             false => Process::Stopped,
         };
-        Server { data: DataDir::Present(control), process, row, silent: None, fresh: None, archiving: false, looked_at: now }
+        Server {
+            data: DataDir::Present(control),
+            process,
+            row,
+            silent: None,
+            fresh: None,
+            archiving: false,
+            looked_at: now,
+        }
     }
 
     pub fn snapshot(&self, now: Now) -> Snapshot {

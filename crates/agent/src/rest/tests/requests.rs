@@ -37,6 +37,25 @@ async fn bodies_are_demanded_where_patroni_demands_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_of_citus_are_nobodys_business_but_the_coordinators_leaders() {
+    let event = json!({"type": "before_demote", "group": 1, "leader": "x", "timeout": 1, "cooldown": 1});
+    for (state, group, status) in [
+        (State::primary(), "", 200),
+        (State::primary(), "citus: {group: 1, database: c}", 200),
+        (State::replica(), "citus: {group: 0, database: c}", 200),
+        (State::primary(), "citus: {group: 0, database: c}", 501),
+    ] {
+        let member = Member::with(state, group, Reply::new(200, "as you say")).await;
+        for path in ["/citus", "/mpp"] {
+            let reply = member.ask("POST", path, Some(&event)).await;
+            assert_eq!(reply.status, status, "{group} {path}: {}", reply.body);
+            assert_eq!(reply.body == "OK", status == 200, "{}", reply.body);
+            assert_eq!(reply.body.contains("metadata of a Citus coordinator"), status == 501, "{}", reply.body);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn switchover_is_judged_at_the_edge_and_asked_of_the_core() {
     let refusals = [
         ("/failover", json!({"leader": "a"}), 400, "Failover could be performed only to a specific candidate"),
