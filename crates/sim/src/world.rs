@@ -120,8 +120,6 @@ pub struct Host {
     pub failing_clones: u32,
     /// It has not joined the herd yet, or has been taken out of it: nobody waits for it.
     pub absent: bool,
-    /// `pre_promote` is configured.
-    pub has_scripts: bool,
     pub quirks: Quirks,
 }
 
@@ -442,7 +440,6 @@ fn new_host(name: &str, rng: &mut Rng) -> Host {
         tags: Value::Object(serde_json::Map::new()),
         failing_clones: 0,
         absent: false,
-        has_scripts: false,
         quirks: Quirks::default(),
     }
 }

@@ -148,7 +148,7 @@ impl World {
             binaries: 150_010,
             may_bootstrap: true,
             bootstrap_dcs: self.herd.dynamic.clone(),
-            has_pre_promote: self.hosts[host].has_scripts,
+            has_pre_promote: false,
             has_before_stop: false,
             use_pg_rewind: None,
             remove_on_rewind_failure: None,
@@ -536,26 +536,15 @@ impl World {
         if work.stuck {
             return;
         }
-        match work.effect.lane {
-            Lane::Load | Lane::Store | Lane::Member | Lane::Request(_) | Lane::Peer(_) | Lane::Lock | Lane::Look => {
-                let waited = work.effect.deadline.as_millis();
-                let why = format!("{}: no answer within {waited} ms", work.effect.act.name());
-                self.done(host, id, Err(Failure::Unreachable(why)));
-            }
-            Lane::Server
-            | Lane::Arm
-            | Lane::Fence
-            | Lane::Sql
-            | Lane::Slots
-            | Lane::Archive
-            | Lane::Copies
-            | Lane::Callback(_) => {
-                work.stuck = true;
-                self.counts.stuck += 1;
-                self.say(Topic::Effect, host, || format!("  effect {} is stuck", id.0));
-                self.core_hears(host, Event::Done { id, outcome: Err(Failure::Stuck) });
-            }
+        if work.effect.lane.is_question() {
+            let waited = work.effect.deadline.as_millis();
+            let why = format!("{}: no answer within {waited} ms", work.effect.act.name());
+            return self.done(host, id, Err(Failure::Unreachable(why)));
         }
+        work.stuck = true;
+        self.counts.stuck += 1;
+        self.say(Topic::Effect, host, || format!("  effect {} is stuck", id.0));
+        self.core_hears(host, Event::Done { id, outcome: Err(Failure::Stuck) });
     }
 
     /// The effect of this agent's run, when it is still being carried out.

@@ -58,7 +58,7 @@ pub fn run_plan(plan: &Plan, level: Level, weakness: Weaknesses) -> Ended {
         host.restarts_after = Some(Duration::from_secs(1));
         host.clock.drift_ppm = plan.drifts[id];
         host.absent = id >= joins;
-        host.has_scripts = plan.scripts;
+        host.quirks.local = json!({"pre_promote": plan.scripts});
     }
     (0..joins).for_each(|host| world.start_agent(host));
     let mut run = Run { world, struck: Vec::new() };
