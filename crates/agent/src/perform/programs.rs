@@ -38,7 +38,11 @@ pub(super) async fn single_user(instance: &Instance, limit: Duration, cancel: &m
 }
 
 pub(super) async fn rewind(instance: &Instance, source: &Upstream, limit: Duration, cancel: &mut Cancel) -> Outcome {
-    program_ended(programs::rewind(instance, source, limit, cancel).await, cancel)
+    match programs::rewind(instance, source, limit, cancel).await {
+        Ok(changed) => Ok(Yield::Rewound { changed }),
+        Err(_) if cancel.is_requested() => Err(Failure::Cancelled),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
 }
 
 pub(super) async fn archive_pending(instance: &Instance, limit: Duration, cancel: &mut Cancel) -> Outcome {

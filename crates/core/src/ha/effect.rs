@@ -173,7 +173,7 @@ pub enum Act {
     Clone { source: Option<Upstream>, basebackup_only: bool },
     /// Crash recovery in single-user mode.
     SingleUser,
-    /// pg_rewind from `source`.
+    /// pg_rewind from `source`. Yields [`Yield::Rewound`].
     Rewind { source: Upstream },
     /// Archive finished segments before a rewind may discard them. Yields [`Yield::Archived`].
     ArchivePending,
@@ -430,6 +430,10 @@ pub enum Yield {
     },
     Archived {
         segments: u32,
+    },
+    Rewound {
+        /// `false`: pg_rewind says that no rewind is required, and has left the data directory as it was.
+        changed: bool,
     },
     LogicalSlots {
         /// The WAL that they need is not here any more.

@@ -23,6 +23,8 @@ pub(super) struct Divergence {
     our_history: Option<History>,
     /// From where on our log is given up, and to where that has been said.
     parted: Option<(Lsn, Lsn)>,
+    /// pg_rewind said that there was nothing to do for it.
+    left_as_it_was: bool,
     /// Nothing but a rewind or a copy makes the data directory whole.
     must: bool,
     /// When a running standby was last seen to have nothing to compare.
@@ -108,8 +110,18 @@ impl Divergence {
         self.must
     }
 
-    pub fn rewound(&mut self) {
+    pub fn rewind_ended(&mut self, changed: bool) {
+        self.left_as_it_was = !changed;
+    }
+
+    fn rewound(&mut self) {
         *self = Divergence { state: State::Rewound, ..Divergence::default() };
+    }
+
+    /// pg_rewind has left WAL in place that is on no other member's branch, as far as is known. A directory that an earlier
+    /// pg_rewind had begun on may have been whole already.
+    fn is_left_apart(&self) -> bool {
+        self.left_as_it_was && !self.must && self.parted.is_none_or(|(at, end)| at < end)
     }
 }
 
@@ -478,6 +490,20 @@ impl Ha {
         ]);
         self.begin_op(Op::new(Kind::Rewind, because.clone(), steps));
         Decision::new(format!("running pg_rewind from {leader}"), because)
+    }
+
+    /// pg_rewind has ended well. It goes by the numbers of timelines and by where control files say that the logs end,
+    /// and may find nothing to do where we know better (a leader promoted a moment ago, up to PostgreSQL 15): a server with
+    /// records that the leader does not have would never stream. One that only ended early has nothing to lose, and its
+    /// start shows who was right.
+    pub(super) fn rewind_over(&mut self) {
+        if self.divergence.is_left_apart() {
+            let why = "it says that no rewind is required, and our WAL is not part of the leader's";
+            self.note(NoteLevel::Warning, format!("pg_rewind has not helped: {why}"));
+            return self.rewind_failed(why, false);
+        }
+        self.failures.rewind = 0;
+        self.divergence.rewound();
     }
 
     /// `begun`: pg_rewind itself ran, and may have left anything.

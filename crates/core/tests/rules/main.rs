@@ -4,6 +4,7 @@ mod bench;
 mod failsafe;
 mod hand_over;
 mod hazards;
+mod rewind;
 mod shown;
 
 use bench::{Bench, control, primary, standby, view};
@@ -202,23 +203,6 @@ fn an_interrupted_copy_is_never_started() {
     b.done(Yield::Done);
     b.looked(bench::stopped(control(1, ControlState::InProduction, 100)));
     b.expect("put-aside");
-}
-
-#[test]
-fn an_old_primary_whose_wal_went_on_alone_is_rewound() {
-    let mut b = Bench::begin(Found::default());
-    b.looked(bench::stopped(control(1, ControlState::ShutDown, 3000)));
-    b.see(view(&bench::herd_on(Some("b"), 2)));
-    b.expect("compare");
-    b.done(Yield::Lineage(bench::lineage(2, &[(1, 2500)])));
-    b.expect("fence");
-    b.done(Yield::Done);
-    b.looked(bench::stopped(control(1, ControlState::ShutDown, 3000)));
-    b.expect("archive-pending");
-    b.done(Yield::Archived { segments: 0 });
-    b.expect("intend");
-    b.done(Yield::Done);
-    b.expect("rewind");
 }
 
 #[test]

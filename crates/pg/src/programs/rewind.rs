@@ -17,13 +17,13 @@ use crate::postmaster;
 /// in the usual size.
 const FETCHES_MAX: usize = 1024;
 
-/// Rewinds the stopped data directory to the source's branch.
+/// Rewinds the stopped data directory to the source's branch. Whether there was anything to do, by pg_rewind's judgement.
 pub async fn rewind(
     instance: &Instance,
     source: &Upstream,
     within: Duration,
     cancel: &mut Cancel,
-) -> Result<(), ProgramError> {
+) -> Result<bool, ProgramError> {
     let until = Instant::now() + within;
     let left = || until.saturating_duration_since(Instant::now());
     run_blocking(instance, refuse_running).await?;
@@ -47,7 +47,10 @@ pub async fn rewind(
     let program = with_passwords(program, &passwords);
     for _ in 0..FETCHES_MAX {
         let error = match succeed(&program, left(), cancel).await {
-            Ok(_) => return run_blocking(instance, after_rewind).await,
+            Ok(output) => {
+                run_blocking(instance, after_rewind).await?;
+                return Ok(!says_nothing_to_do(&output));
+            }
             Err(error) => error,
         };
         let missing = match &error {
@@ -101,6 +104,11 @@ fn is_elsewhere(instance: &Instance) -> bool {
     instance.config_dir() != instance.data_dir() || instance.effective.config_base_name != "postgresql"
 }
 
+/// `pg_rewind: no rewind required`, without the prefix until PostgreSQL 11.
+fn says_nothing_to_do(output: &str) -> bool {
+    output.lines().any(|line| line.trim_start_matches("pg_rewind: ") == "no rewind required")
+}
+
 /// The segment that pg_rewind could not open: `could not open file ".../pg_wal/NAME": No such file`.
 fn missing_segment(output: &str) -> Option<String> {
     let (_, after) = output.split_once("could not open file \"")?;
@@ -138,6 +146,14 @@ fn after_rewind(instance: &Instance) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_to_do_is_told_from_a_rewind() {
+        let nothing = "pg_rewind: source and target cluster are on the same timeline\npg_rewind: no rewind required\n";
+        assert!(says_nothing_to_do(nothing) && says_nothing_to_do("no rewind required\n"));
+        let rewound = "pg_rewind: servers diverged at WAL location 0/3000000 on timeline 1\npg_rewind: Done!\n";
+        assert!(!says_nothing_to_do(rewound) && !says_nothing_to_do(""));
+    }
 
     #[test]
     fn the_missing_segment_is_found_in_the_message() {

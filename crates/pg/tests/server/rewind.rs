@@ -7,7 +7,7 @@ use jogi_pg::programs::{Cancel, archive_pending, rewind, single_user};
 use jogi_pg::{control, replication};
 use serde_json::json;
 
-use crate::common::{LONG, Place, can};
+use crate::common::{LONG, Member, Place, can};
 
 #[tokio::test]
 async fn a_diverged_primary_is_rewound_and_follows() {
@@ -41,15 +41,18 @@ async fn a_diverged_primary_is_rewound_and_follows() {
     a.crash();
     single_user(&a.instance, LONG, &mut Cancel::never()).await.expect("recovered");
     assert_eq!(control::read(&a.data_dir(), None).expect("control").state, ControlState::ShutDown);
-    rewind(&a.instance, &b.upstream(None), LONG, &mut Cancel::never()).await.expect("rewound");
+    let again = async |a: &Member, b: &Member| rewind(&a.instance, &b.upstream(None), LONG, &mut Cancel::never()).await;
+    assert!(again(&a, &b).await.expect("rewound"), "there was something to do");
     let setup = a.follow(&b, None);
     a.start(&setup).await;
     let seen =
         a.wait_for("streaming", |s| s.row.as_ref().is_some_and(|r| r.replication_state() == Some("streaming"))).await;
     assert_eq!(seen.row.expect("a row").timeline, Some(Timeline(2)));
     assert_eq!(a.value("SELECT string_agg(who, ',') FROM t").await, "kept");
-    let error = rewind(&a.instance, &b.upstream(None), LONG, &mut Cancel::never()).await.expect_err("it runs");
+    let error = again(&a, &b).await.expect_err("it runs");
     assert!(error.to_string().contains("must be stopped"), "{error}");
+    a.stop();
+    assert!(!again(&a, &b).await.expect("tried"), "no rewind required");
 }
 
 #[tokio::test]

@@ -528,12 +528,13 @@ impl World {
             }
             Ok(Rewound::NotRequired(data)) => {
                 hosts[host].pg.dir = Dir::Whole(*data);
-                Ok(Yield::Done)
+                self.say(Topic::Server, host, || "no rewind required, says pg_rewind".to_owned());
+                Ok(Yield::Rewound { changed: false })
             }
             Ok(Rewound::Done(data)) => {
                 hosts[host].pg.dir = Dir::Whole(*data);
                 self.say(Topic::Server, host, || "data directory rewound".to_owned());
-                Ok(Yield::Done)
+                Ok(Yield::Rewound { changed: true })
             }
         }
     }

@@ -49,8 +49,7 @@ impl Ha {
                 self.look();
             }
             Kind::Rewind => {
-                self.failures.rewind = 0;
-                self.divergence.rewound();
+                self.rewind_over();
                 self.look();
             }
             Kind::Clone => {
@@ -107,8 +106,7 @@ impl Ha {
             }
             // It is done; a second one would begin on what the first has left.
             Kind::Rewind if op.was_at(|s| *s == Step::Settle) && op.is_past(|s| matches!(s, Step::Rewind(_))) => {
-                self.failures.rewind = 0;
-                self.divergence.rewound();
+                self.rewind_over();
                 let because = "pg_rewind is done and the note of intent is still there";
                 self.begin_op(Op::new(Kind::CleanUp, because, [Step::Settle, Step::Look]));
             }

@@ -119,6 +119,10 @@ impl Ha {
                 self.note(NoteLevel::Warning, format!("the end of the WAL is not known: {failure}"));
                 Stand::Over
             }
+            (Step::Rewind(_), Ok(Yield::Rewound { changed })) => {
+                self.divergence.rewind_ended(changed);
+                Stand::Over
+            }
             (Step::Release, Ok(Yield::Released(_))) => {
                 self.lease.lock = None;
                 self.armed = None;
