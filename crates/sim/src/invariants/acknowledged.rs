@@ -3,6 +3,7 @@
 //! It counts whatever a client was told is done while a synchronous mode was in force and the `sync` key named a leader,
 //! and since then without a break: switched off, it promises nothing, not even for what was confirmed before. A commit
 //! that no standby had confirmed counts as well: then the key names no standby, and nobody but its own member may lead.
+//! A failover by hand goes where it is sent, whatever the key says: what was acknowledged before it may be lost.
 //! What does not count is what a server without the lock confirmed alone, that somebody else started beside its agent: by
 //! its files it waits for nobody, until it is closed (docs/reliability.md, gaps).
 
@@ -29,7 +30,9 @@ impl Acknowledged {
         rules: &Rules,
         lenient: bool,
     ) -> Option<Violation> {
-        let promised = rules.sync && !lenient && world.store.view().sync.leader.is_some();
+        let view = world.store.view();
+        let by_hand = view.failover.as_ref().is_some_and(|f| f.value.is_request() && !f.value.is_switchover());
+        let promised = rules.sync && !lenient && view.sync.leader.is_some() && !by_hand;
         self.since = if promised { self.since.or(Some(world.now)) } else { None };
         let primary = holder.filter(|host| world.hosts[*host].pg.phase() == Some(Phase::Primary))?;
         let life = (primary, world.hosts[primary].pg.server);
