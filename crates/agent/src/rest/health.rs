@@ -24,7 +24,9 @@ pub(super) async fn get(api: &Api, path: &str, query: &Query, bare: bool) -> Ans
     let mut snapshot = api.snapshot();
     let mut live = None;
     if let Some(lag) = query.bytes("lag")
-        && is_lagging(&Status::of_snapshot(&snapshot), lag)
+        && let shown = Status::of_snapshot(&snapshot)
+        && shown.role() == "replica"
+        && is_lagging(&shown, lag)
     {
         live = tokio::time::timeout(LOOK_PATIENCE, api.live.look()).await.ok().flatten();
         snapshot = api.snapshot();

@@ -129,6 +129,17 @@ async fn lag_and_tags_narrow_replicas_down() {
 }
 
 /// What the leader has published may be younger than the last look at our own server.
+/// A balancer asks every member so, the leader too, whose server may hang.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_is_not_asked_how_far_it_lags() {
+    let mut live = State::primary().row.expect("it runs");
+    let shown = live.flushed.0;
+    live.flushed.0 += 1;
+    let member = Member::serve(State { live: Some(live), ..State::primary() }).await;
+    let reply = member.get("/replica?lag=1MB").await;
+    assert_eq!((reply.status, reply.json()["xlog"]["location"].as_u64()), (503, Some(shown)), "by the snapshot alone");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_asked_itself_before_it_is_refused_for_its_lag() {
     let mut old = replica_row();
