@@ -50,18 +50,39 @@ async fn history_on(connection: &mut Connection, timeline: Timeline, within: Dur
     text.map(History::parse).ok_or_else(|| connection.lost("TIMELINE_HISTORY brought no history"))
 }
 
-/// Asks the upstream for its timeline, history and whether it has left recovery.
-///
-/// Whether it has left recovery is asked first: a server that was promoted between the two questions then
-/// counts as still in recovery, and is asked again.
+/// Asks the upstream for its timeline, history and whether it has left recovery. Of several addresses the one counts
+/// that is a primary; they share the time.
 pub async fn compare(instance: &Instance, upstream: &Upstream, within: Duration) -> Result<Lineage, SqlError> {
     let until = Instant::now() + within;
+    let mut waiting = upstream.addresses().count();
+    let mut said: Option<Result<Lineage, SqlError>> = None;
+    for one in upstream.each() {
+        let share = left(until) / u32::try_from(waiting).unwrap_or(u32::MAX);
+        waiting = (waiting - 1).max(1);
+        let answer = compare_one(instance, &one, share).await;
+        match &answer {
+            Ok(lineage) if lineage.in_recovery == Some(false) => return answer,
+            // A standby's word before a silence.
+            Ok(_) => said = Some(answer),
+            Err(_) => said = said.filter(Result::is_ok).or(Some(answer)),
+        }
+    }
+    said.expect("an upstream has at least one address")
+}
+
+/// Whether it has left recovery is asked first: a server that was promoted between the two questions then
+/// counts as still in recovery, and is asked again.
+async fn compare_one(instance: &Instance, upstream: &Upstream, within: Duration) -> Result<Lineage, SqlError> {
+    const STATE: &str = "SELECT pg_is_in_recovery(), timeline_id FROM pg_control_checkpoint()";
+    let until = Instant::now() + within;
     let mut sql = Connection::open(&instance.rewind_target(upstream), left(until)).await?;
-    let rows = sql.query("SELECT pg_is_in_recovery()", left(until)).await?;
-    let in_recovery = rows.first().and_then(|row| row.get(0)).map(|answer| answer == "t");
+    let rows = sql.query(STATE, left(until)).await?;
+    let column = |column| rows.first().and_then(|row| row.get(column));
+    let in_recovery = column(0).map(|answer| answer == "t");
+    let checkpointed = column(1).and_then(|timeline| timeline.parse().ok()).map(Timeline);
     drop(sql);
     let lineage = lineage(&instance.replication_target(upstream), left(until)).await?;
-    Ok(Lineage { in_recovery, ..lineage })
+    Ok(Lineage { in_recovery, checkpointed, ..lineage })
 }
 
 /// The timeline and history of our own running server, over a local replication connection.
@@ -81,6 +102,7 @@ async fn lineage(target: &Target, within: Duration) -> Result<Lineage, SqlError>
         modified: None,
         in_recovery: None,
         position: identity.position,
+        checkpointed: None,
     })
 }
 

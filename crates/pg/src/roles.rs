@@ -115,7 +115,7 @@ fn local_connection(instance: &Instance) -> Result<(String, Passwords), FileErro
         Address::Unix(dir, port) => (dir.to_string_lossy().into_owned(), port),
         Address::Tcp(host, port) => (host, port),
     };
-    let mut wanted = conninfo(&superuser, &host, port, &local.database);
+    let mut wanted = conninfo(&superuser, &host, &port.to_string(), &local.database);
     let passwords = Passwords::write(instance, &wanted, "post_bootstrap")?;
     wanted.0.remove("password");
     Ok((wanted.to_dsn(instance.binaries.version), passwords))

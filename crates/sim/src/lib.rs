@@ -21,6 +21,7 @@ pub mod peers;
 pub mod postgres;
 mod queue;
 pub mod quirks;
+mod remote;
 pub mod rng;
 pub mod scenario;
 pub mod seeds;

@@ -42,8 +42,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 impl World {
     /// Whom the standby's configuration names, if that is a member.
     fn upstream_of(&self, standby: HostId) -> Option<HostId> {
-        let name = self.hosts[standby].pg.data()?.upstream.as_ref()?;
-        self.host_named(name.as_str())
+        let data = self.hosts[standby].pg.data()?;
+        match &data.upstream {
+            Some(name) => self.host_named(name.as_str()),
+            None => self.remote_to_reach(&data.remotes),
+        }
     }
 
     fn stream_holds(&self, standby: HostId, stream: &Stream) -> bool {

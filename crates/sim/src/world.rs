@@ -120,6 +120,8 @@ pub struct Host {
     pub failing_clones: u32,
     /// It has not joined the herd yet, or has been taken out of it: nobody waits for it.
     pub absent: bool,
+    /// It is none of the herd's, see [`crate::remote`].
+    pub remote: bool,
     pub quirks: Quirks,
 }
 
@@ -440,6 +442,7 @@ fn new_host(name: &str, rng: &mut Rng) -> Host {
         tags: Value::Object(serde_json::Map::new()),
         failing_clones: 0,
         absent: false,
+        remote: false,
         quirks: Quirks::default(),
     }
 }

@@ -106,7 +106,7 @@ impl Shared {
     pub(super) async fn compare(&self, instance: &Instance, upstream: &Upstream, limit: Duration) -> Outcome {
         match replication::compare(instance, upstream, limit).await {
             Ok(lineage) => Ok(Yield::Lineage(lineage)),
-            Err(error) => Err(Failure::Unreachable(format!("{}:{}: {error}", upstream.host, upstream.port))),
+            Err(error) => Err(Failure::Unreachable(format!("{upstream}: {error}"))),
         }
     }
 }

@@ -157,6 +157,7 @@ impl Performer {
             Act::SingleUser => programs::single_user(&instance, limit, &mut cancel).await.into(),
             Act::Rewind { source } => programs::rewind(&instance, &source, limit, &mut cancel).await.into(),
             Act::ArchivePending => programs::archive_pending(&instance, limit, &mut cancel).await.into(),
+            Act::ArchiveShutdown => programs::archive_shutdown(&instance, limit, &mut cancel).await.into(),
             Act::PostBootstrap => programs::post_bootstrap(&instance, limit, &mut cancel).await.into(),
 
             Act::Checkpoint => unless(&mut cancel, sql::checkpoint(&instance, limit)).await.into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jogi_core::ha::{Failure, Outcome, Upstream, Yield};
 use jogi_pg::instance::Instance;
-use jogi_pg::programs::{self, Cancel};
+use jogi_pg::programs::{self, Cancel, ProgramError};
 use jogi_pg::roles;
 
 use super::program_ended;
@@ -46,7 +46,15 @@ pub(super) async fn rewind(instance: &Instance, source: &Upstream, limit: Durati
 }
 
 pub(super) async fn archive_pending(instance: &Instance, limit: Duration, cancel: &mut Cancel) -> Outcome {
-    match programs::archive_pending(instance, limit, cancel).await {
+    archived(programs::archive_pending(instance, limit, cancel).await, cancel)
+}
+
+pub(super) async fn archive_shutdown(instance: &Instance, limit: Duration, cancel: &mut Cancel) -> Outcome {
+    archived(programs::archive_shutdown(instance, limit, cancel).await, cancel)
+}
+
+fn archived(ended: Result<u32, ProgramError>, cancel: &Cancel) -> Outcome {
+    match ended {
         Ok(segments) => Ok(Yield::Archived { segments }),
         Err(_) if cancel.is_requested() => Err(Failure::Cancelled),
         Err(error) => Err(Failure::Failed(error.to_string())),

@@ -133,6 +133,7 @@ fn ends_with_the_agent(act: &Act) -> bool {
             | Act::SingleUser
             | Act::Rewind { .. }
             | Act::ArchivePending
+            | Act::ArchiveShutdown
             | Act::PostBootstrap
             | Act::RemoveCopies { .. }
     )

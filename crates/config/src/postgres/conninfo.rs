@@ -218,7 +218,9 @@ pub fn pgpass_text(conninfo: &Conninfo) -> Option<String> {
     if hosts.iter().any(|host| host.starts_with('/')) && !hosts.iter().any(|host| host == "localhost") {
         hosts.push("localhost".into());
     }
-    let rest = format!("{}:*:{}:{}", field("port"), field("user"), field("password"));
+    // One port for each host, where they are not the same.
+    let port = Some(field("port")).filter(|port| !port.contains(',')).unwrap_or_else(|| "*".to_owned());
+    let rest = format!("{port}:*:{}:{}", field("user"), field("password"));
     Some(hosts.iter().map(|host| format!("{host}:{rest}\n")).collect())
 }
 

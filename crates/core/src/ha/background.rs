@@ -35,6 +35,9 @@ impl Ha {
         self.publish_topology();
         self.clear_failover();
         if !self.is_writable() {
+            if self.is_standby_cluster() {
+                self.lead_standby_in_background();
+            }
             return;
         }
         let timeline = self.row().and_then(|row| row.timeline);
@@ -99,7 +102,7 @@ impl Ha {
 
     // ---- status
 
-    fn publish_status(&mut self) {
+    pub(super) fn publish_status(&mut self) {
         if self.published.status_made.as_ref().is_none_or(|(basis, _)| !basis.stands(self)) {
             let Some(status) = self.status_now() else { return };
             self.published.status_made = Some((Basis::now(self), status));

@@ -99,6 +99,9 @@ impl Ha {
     }
 
     fn bootstrap(&mut self) -> Decision {
+        if let Some(remote) = self.remote() {
+            return self.bootstrap_standby(remote);
+        }
         let steps = [
             Step::ClaimInitialize,
             Step::Intend(Intent::Bootstrap { initialize: None }),

@@ -89,6 +89,7 @@ impl Ha {
         if self.lease.lock.is_some() {
             return self.lead();
         }
+        self.leads_no_standby_cluster();
         let leader = self.cluster().and_then(|c| c.leader.clone());
         match leader {
             Some(leader) if leader.name != *self.me() => self.follow(&leader.name),

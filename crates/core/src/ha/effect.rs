@@ -177,6 +177,9 @@ pub enum Act {
     Rewind { source: Upstream },
     /// Archive finished segments before a rewind may discard them. Yields [`Yield::Archived`].
     ArchivePending,
+    /// Archive the segment that the shutdown checkpoint lies in, finished or not: whoever follows by the archive alone can
+    /// then be promoted to a branch that ours is part of. Yields [`Yield::Archived`].
+    ArchiveShutdown,
     /// CHECKPOINT.
     Checkpoint,
     /// Resume WAL replay.
@@ -244,6 +247,7 @@ impl Act {
             Act::SingleUser => "single-user",
             Act::Rewind { .. } => "rewind",
             Act::ArchivePending => "archive-pending",
+            Act::ArchiveShutdown => "archive-shutdown",
             Act::Checkpoint => "checkpoint",
             Act::ResumeReplay => "resume-replay",
             Act::Slots { .. } => "slots",
@@ -266,10 +270,55 @@ impl Act {
 pub struct Upstream {
     /// `None`: a remote primary outside the herd (standby cluster).
     pub member: Option<MemberName>,
+    /// Empty: there is nobody to stream from, only an archive (standby cluster).
     pub host: String,
     pub port: u16,
+    /// Further addresses of a remote primary: whichever of all is writable is meant.
+    pub others: Vec<(String, u16)>,
     /// Ours on it, when slots are used.
     pub slot: Option<SlotName>,
+}
+
+impl Upstream {
+    /// Whether there is anybody to connect to.
+    pub fn streams(&self) -> bool {
+        !self.host.is_empty()
+    }
+
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, u16)> {
+        let first = (self.host.as_str(), self.port);
+        std::iter::once(first).chain(self.others.iter().map(|(host, port)| (host.as_str(), *port)))
+    }
+
+    /// Each address alone.
+    pub fn each(&self) -> impl Iterator<Item = Upstream> {
+        self.addresses().map(|(host, port)| Upstream {
+            host: host.to_owned(),
+            port,
+            others: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// All hosts as one value of libpq's `host`.
+    pub fn hosts(&self) -> String {
+        self.addresses().map(|(host, _)| host).collect::<Vec<_>>().join(",")
+    }
+
+    /// All ports as one value of libpq's `port`: one for each host, or one for all.
+    pub fn ports(&self) -> String {
+        if self.others.iter().all(|(_, port)| *port == self.port) {
+            return self.port.to_string();
+        }
+        self.addresses().map(|(_, port)| port.to_string()).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<String> = self.addresses().map(|(host, port)| format!("{host}:{port}")).collect();
+        f.write_str(&all.join(", "))
+    }
 }
 
 /// How the server's files are to be: recovery target aside, everything else comes from the configuration.

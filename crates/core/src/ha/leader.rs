@@ -41,6 +41,9 @@ impl Ha {
             self.release_lock();
             return Decision::new("no action", why).waiting("the release of the leader lock");
         }
+        if self.is_standby_cluster() {
+            return self.lead_standby_cluster();
+        }
         let writable = self.is_writable();
         if self.paused() && !writable {
             return self.lead_in_pause();
@@ -95,13 +98,13 @@ impl Ha {
     }
 
     /// A request for a switchover or failover (ha-rules 8.2).
-    fn requested(&mut self) -> Option<Decision> {
+    pub(super) fn requested(&mut self) -> Option<Decision> {
         let failover = self.cluster()?.failover.clone()?;
         let request = failover.value.clone();
         if !request.is_request() || self.published.failover_cleared.as_ref() == Some(&failover.revision) {
             return None;
         }
-        if self.paused() && !self.is_writable() {
+        if self.paused() && !self.is_writable() && !self.leads_standby_cluster() {
             return None;
         }
         if let Some(at) = &request.scheduled_at {
@@ -129,7 +132,7 @@ impl Ha {
     }
 
     fn hand_over(&mut self, revision: &crate::view::Revision, request: &Failover) -> Option<Decision> {
-        if !self.is_writable() {
+        if !self.is_writable() && !self.leads_standby_cluster() {
             return None;
         }
         let heirs = self.heirs();
@@ -155,6 +158,9 @@ impl Ha {
         let able = answers.values().flatten().filter(|p| self.may_lead(p) && near(p)).count();
         if able < self.heirs_needed() {
             return self.refuse(revision, "no candidate answers, may lead and has received enough WAL".into());
+        }
+        if !self.is_writable() {
+            return Some(self.hand_over_standby(because, request));
         }
         let mut steps = self.stopping_steps(true);
         steps.extend([
@@ -188,7 +194,7 @@ impl Ha {
             self.refuse(&failover.revision, format!("{why}; this member leads on"));
         }
         self.reply_switchover(Reply::new(503, "Switchover failed"));
-        if self.lock().is_none() && !self.paused() {
+        if self.is_standby_cluster() || self.lock().is_none() && !self.paused() {
             return;
         }
         let wait = self.settings.primary_start_timeout.max(self.start_wait());

@@ -67,6 +67,8 @@ impl Ha {
             self.role = match (row.in_recovery, self.role) {
                 (false, _) => Role::Primary,
                 (true, Role::Promoted) if self.promoting() => Role::Promoted,
+                // Until it is told that it leads no more.
+                (true, Role::StandbyLeader) => Role::StandbyLeader,
                 (true, _) => Role::Replica,
             };
             if self.op.is_none() {

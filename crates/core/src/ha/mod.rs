@@ -40,6 +40,7 @@ pub mod schedule;
 pub mod server;
 mod slots;
 mod snapshot;
+mod standby_cluster;
 mod state;
 mod stopped;
 mod synchronous;

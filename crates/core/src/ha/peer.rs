@@ -70,6 +70,8 @@ pub struct Lineage {
     pub in_recovery: Option<bool>,
     /// Where its WAL ends now.
     pub position: Lsn,
+    /// The timeline of its last checkpoint, when it was asked: pg_rewind before 16 goes by that.
+    pub checkpointed: Option<Timeline>,
 }
 
 #[cfg(test)]

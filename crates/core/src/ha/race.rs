@@ -235,7 +235,7 @@ impl Ha {
         if let Some(lag) = self.excess_lag(cluster, me.position) {
             return Verdict::Not(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
         }
-        if self.settings.check_timeline {
+        if self.settings.check_timeline && !self.is_standby_cluster() {
             match (me.timeline, cluster.timeline()) {
                 (None, _) => return Verdict::Not("the timeline of this server is unknown".into()),
                 (Some(mine), Some(theirs)) if mine < theirs => {
@@ -250,6 +250,8 @@ impl Ha {
         match self.compare_with(me, answers, cluster) {
             verdict if self.weaken.has(Weakness::LsnBeforeLineage) => verdict,
             Verdict::Take(_) if self.may_lack_what_is_coming(cluster, lag) => self.wait_for_the_starting(lag),
+            // Whatever is missing here the remote primary has.
+            verdict @ Verdict::Take(_) if self.is_standby_cluster() => verdict,
             Verdict::Take(because) => self.on_latest_timeline(me, because),
             other @ (Verdict::Not(_) | Verdict::Asking(_)) => other,
         }

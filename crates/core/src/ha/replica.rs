@@ -21,15 +21,31 @@ impl Ha {
         if let Some(decision) = self.divergence_turn() {
             return decision;
         }
+        let because = format!("{leader} holds the leader lock");
+        if let Some(decision) = self.keep_following(&because) {
+            return decision;
+        }
+        let kind = if self.is_standby_cluster() { "a standby leader" } else { "a leader" };
+        let state = format!("no action. I am ({}), a secondary, and following {kind} ({leader})", self.me());
+        match self.divergence.hopeless() {
+            Some(why) => Decision::new(state, why).waiting("a person"),
+            None => Decision::new(state, because),
+        }
+    }
+
+    /// Turns the running standby to whom it has to follow, where it does not yet.
+    pub(super) fn keep_following(&mut self, because: &str) -> Option<Decision> {
         self.find_upstream();
         if self.followed != self.upstream_made.1 {
             let Some(followed) = self.upstream_made.1.clone() else {
-                return Decision::new("no action", "whom to follow is not known").waiting("a view of the store");
+                let because = "whom to follow is not known";
+                return Some(Decision::new("no action", because).waiting("a view of the store"));
             };
             if self.now.boot < self.failures.retry_at {
-                return Decision::new("no action", "following failed a moment ago").waiting("the next try");
+                let because = "following failed a moment ago";
+                return Some(Decision::new("no action", because).waiting("the next try"));
             }
-            return self.follow_anew(followed, leader);
+            return Some(self.follow_anew(followed, because));
         }
         let seen_since = self.server.as_ref().is_some_and(|s| s.looked_at > self.resumed_at);
         let stands = self.row().is_some_and(|row| row.replay_paused && row.server_version >= 140_000);
@@ -42,17 +58,12 @@ impl Ha {
                 super::flight::Purpose::Unattended,
             );
         }
-        let state = format!("no action. I am ({}), a secondary, and following a leader ({leader})", self.me());
-        match self.divergence.hopeless() {
-            Some(why) => Decision::new(state, why).waiting("a person"),
-            None => Decision::new(state, format!("{leader} holds the leader lock")),
-        }
+        None
     }
 
-    fn follow_anew(&mut self, followed: Followed, leader: &MemberName) -> Decision {
+    fn follow_anew(&mut self, followed: Followed, because: &str) -> Decision {
         let mode = Mode::Standby { upstream: followed.upstream };
-        let because = format!("{leader} holds the leader lock");
-        self.begin_op(Op::new(Kind::Follow, because.clone(), [Step::Configure(mode), Step::Apply]));
+        self.begin_op(Op::new(Kind::Follow, because, [Step::Configure(mode), Step::Apply]));
         Decision::new("no action", because).waiting("the new configuration")
     }
 
@@ -68,7 +79,8 @@ impl Ha {
 
     /// Keeps at hand what is to be followed. A promised leader counts as well as the view, and goes with time.
     fn find_upstream(&mut self) {
-        let promised = self.failsafe_leader_name().is_some();
+        // The lock of a standby cluster counts before the view shows it.
+        let promised = self.failsafe_leader_name().is_some() || self.is_standby_cluster();
         let made = self.upstream_made.0.as_ref().is_some_and(|basis| basis.stands(self));
         if promised || !made || self.upstream_made.1.as_ref().is_none_or(|f| f.dynamic != self.dynamic_saved) {
             self.upstream_made = ((!promised).then(|| Basis::now(self)), Some(self.to_follow()));
@@ -86,6 +98,9 @@ impl Ha {
         if self.local.tags.nostream() {
             return None;
         }
+        if self.follows_remote() {
+            return self.remote();
+        }
         let cluster = self.cluster()?;
         let preferred = self.local.tags.replicatefrom().map(MemberName::from).filter(|n| n != self.me());
         let preferred = preferred.filter(|n| cluster.members.get(n).is_some_and(|m| m.data.address().is_some()));
@@ -102,7 +117,7 @@ impl Ha {
         let promised = || self.failsafe_leader().filter(|_| self.failsafe_leader_name() == Some(name));
         let (host, port) = member.or_else(|| promised().and_then(|data| data.address()))?;
         let slot = self.settings.use_slots.then(|| self.me().slot());
-        Some(Upstream { member: Some(name.clone()), host, port, slot })
+        Some(Upstream { member: Some(name.clone()), host, port, others: Vec::new(), slot })
     }
 
     pub(super) fn setup(&self, mode: Mode) -> Setup {

@@ -407,6 +407,7 @@ impl Kind {
             | Kind::CopySlots
             | Kind::Close
             | Kind::HandOver
+            | Kind::DemoteCluster
             | Kind::Bequeath
             | Kind::Promote
             | Kind::Reinitialize

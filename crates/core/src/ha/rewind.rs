@@ -1,6 +1,10 @@
 //! Is our WAL part of the leader's, and if not: pg_rewind or a new copy (ha-rules 13).
 
+mod model;
+
 use std::time::Duration;
+
+use model::Model;
 
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
@@ -70,6 +74,8 @@ pub(super) enum Was {
 /// How long an undecided comparison holds a start back before the server is started without it: it cannot
 /// become writable, and PostgreSQL itself refuses WAL that does not fit.
 const UNDECIDED_MAX: u32 = 12;
+/// The same beside a remote primary: a standby cluster is there for the day on which that is gone.
+const UNDECIDED_MAX_REMOTE: u32 = 3;
 /// The first pause before a comparison that brought nothing is tried again; it doubles up to the second.
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
 const COMPARE_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -159,12 +165,16 @@ impl Ha {
         }
     }
 
-    /// A running standby on another timeline than the leader's that has not streamed from it for a while.
+    /// A running standby that has not streamed for a while from where it should: on another timeline than the leader's,
+    /// or, as a standby leader, at all.
     fn strays(&mut self) -> bool {
         let Some(leader) = self.cluster().and_then(|c| c.leader.as_ref()).map(|l| l.name.clone()) else { return false };
         let theirs = self.cluster().and_then(|c| c.members.get(&leader)?.data.timeline());
         let ours = self.row().filter(|row| row.in_recovery).and_then(|row| row.timeline);
-        let apart = ours.is_some() && theirs.is_some() && ours != theirs && !self.streams_from(&leader);
+        let apart = match leader == *self.me() {
+            true => ours.is_some() && self.model().is_some() && !self.streams_from_remote(),
+            false => ours.is_some() && theirs.is_some() && ours != theirs && !self.streams_from(&leader),
+        };
         if !apart {
             self.divergence.fine_at = self.now.boot;
             return false;
@@ -179,23 +189,31 @@ impl Ha {
     }
 
     fn compare(&mut self) -> Option<Decision> {
+        let model = self.model()?;
         let leader = self.cluster()?.leader.as_ref()?.name.clone();
-        if self.streams_from(&leader) {
+        if self.streams_from(&leader) || self.streams_from_remote() {
             self.divergence.state = State::Fine;
             return None;
         }
         let running = self.is_running();
-        let because = format!("whether our WAL is part of {leader}'s is not known");
+        let name = &model.name;
+        let because = format!("whether our WAL is part of {name}'s is not known");
         // A running standby goes on; a stopped server waits for the answer.
         let held = |waiting: &str| (!running).then(|| Decision::new("no action", because.clone()).waiting(waiting));
-        if self.failures.compare >= UNDECIDED_MAX && !self.divergence.must {
-            self.note(NoteLevel::Warning, format!("{because}; starting all the same, read-only"));
+        let undecided_max = if model.member.is_some() { UNDECIDED_MAX } else { UNDECIDED_MAX_REMOTE };
+        if self.failures.compare >= undecided_max && !self.divergence.must {
+            if !running {
+                self.note(NoteLevel::Warning, format!("{because}; starting all the same, read-only"));
+            }
             self.divergence.state = State::Fine;
             self.failures.compare = 0;
             return None;
         }
-        let member = self.cluster().and_then(|c| c.members.get(&leader));
-        if !member.is_some_and(|m| matches!(m.data.role(), "primary" | "standby_leader")) {
+        let leads = |member: &MemberName| {
+            let member = self.cluster().and_then(|c| c.members.get(member));
+            member.is_some_and(|m| matches!(m.data.role(), "primary" | "standby_leader"))
+        };
+        if !model.member.as_ref().is_none_or(leads) {
             // Its member key says when its promotion is over, and wakes us; a leader that never gets there must not
             // hold us for ever.
             if self.now.boot >= self.failures.compare_at {
@@ -213,10 +231,16 @@ impl Ha {
         }
         let Some(ours) = self.local_end() else { return held("the end of our own WAL") };
         let Some(theirs) = self.divergence.theirs.take() else {
-            let upstream = self.upstream_of(&leader)?;
+            let upstream = model.upstream?;
             self.issue(Lane::Load, Act::Compare { upstream }, SHORT, Purpose::Compare);
             return held("the leader's timeline and history");
         };
+        if let Some(why) = self.is_foreign_system(&model, &theirs) {
+            self.note(NoteLevel::Error, why.clone());
+            self.divergence.state = State::Failed;
+            self.divergence.hopeless = Some(why);
+            return None;
+        }
         let needs_ours = theirs.timeline == Some(ours.timeline) || theirs.history.left(ours.timeline).is_none();
         if needs_ours && ours.timeline.0 > 1 && self.divergence.our_history.is_none() {
             self.divergence.theirs = Some(theirs);
@@ -224,14 +248,21 @@ impl Ha {
             self.issue(Lane::Archive, Act::ReadHistory { timeline }, SHORT, Purpose::OurHistory);
             return held("the history of our own timeline");
         }
-        if self.is_twin(ours, &theirs) {
+        if self.is_twin(&model, ours, &theirs) {
             let given_up = self.given_up(ours, &theirs);
-            return Some(self.twin(&leader, ours, &given_up));
+            return Some(self.twin(&model, ours, &given_up));
         }
-        match diverged(ours, &theirs).filter(|_| theirs.in_recovery != Some(true)) {
+        // The leader of a standby cluster that follows an archive is in recovery for good.
+        let settled = theirs.in_recovery != Some(true) || model.member.is_some() && self.is_standby_cluster();
+        match diverged(ours, &theirs).filter(|_| settled) {
             None => {
                 self.compare_again();
                 held("the end of the leader's recovery")
+            }
+            // pg_rewind would take it for a server on its former timeline.
+            Some(true) if model.member.is_none() && theirs.checkpointed < theirs.timeline => {
+                self.compare_again();
+                held("the remote primary's checkpoint after its promotion")
             }
             Some(false) => {
                 self.divergence.state = State::Fine;
@@ -241,7 +272,7 @@ impl Ha {
             Some(true) => {
                 self.failures.compare = 0;
                 let text = format!(
-                    "our WAL (timeline {}, up to {}) is not part of {leader}'s (timeline {}): {}",
+                    "our WAL (timeline {}, up to {}) is not part of {name}'s (timeline {}): {}",
                     ours.timeline,
                     ours.end,
                     theirs.timeline.map_or(0, |t| t.0),
@@ -282,7 +313,7 @@ impl Ha {
 
     /// Two timelines of one number that are not one branch: their histories differ, or we opened ours and the
     /// cluster knows another member to have opened that number.
-    fn is_twin(&self, ours: Local, theirs: &Lineage) -> bool {
+    fn is_twin(&self, model: &Model, ours: Local, theirs: &Lineage) -> bool {
         if theirs.timeline != Some(ours.timeline) || ours.timeline.0 <= 1 {
             return false;
         }
@@ -291,6 +322,10 @@ impl Ha {
         if our_history.is_some_and(|h| !h.0.is_empty() && switches(h) != switches(&theirs.history)) {
             return true;
         }
+        if model.member.is_none() {
+            // Who opened what over there is not written down here.
+            return false;
+        }
         let entries = self.cluster().and_then(|c| c.history.as_ref()).map(|h| h.value.0.as_slice()).unwrap_or_default();
         let opened = opener(entries, ours.timeline, theirs.timeline);
         let opened_by_us = matches!(ours.was, Was::CleanPrimary | Was::CrashedPrimary);
@@ -298,10 +333,11 @@ impl Ha {
     }
 
     /// pg_rewind takes equal numbers for one branch: only a new copy helps.
-    fn twin(&mut self, leader: &MemberName, ours: Local, given_up: &str) -> Decision {
-        let text = format!("our timeline {} and {leader}'s are two branches of one number: {given_up}", ours.timeline);
+    fn twin(&mut self, model: &Model, ours: Local, given_up: &str) -> Decision {
+        let (number, name) = (ours.timeline, &model.name);
+        let text = format!("our timeline {number} and {name}'s are two branches of one number: {given_up}");
         self.note(NoteLevel::Warning, text.clone());
-        if self.local.removes_on_divergence(&self.settings) || self.divergence.must {
+        if self.may_copy_anew() {
             return self.copy_anew(&text);
         }
         let text = format!("{text}, which pg_rewind cannot tell apart: reinitialize this member");
@@ -336,7 +372,8 @@ impl Ha {
             return None;
         };
         let checkpoint = Local { timeline: control.timeline, end: control.checkpoint, was: Was::Standby };
-        let astray = theirs.in_recovery != Some(true) && diverged(checkpoint, &theirs) == Some(true);
+        let settled = theirs.in_recovery != Some(true) || self.is_standby_cluster();
+        let astray = settled && diverged(checkpoint, &theirs) == Some(true);
         let adopted = self.server.as_ref().is_some_and(|s| matches!(s.process, Process::Running { adopted: true, .. }));
         let because = match (astray, adopted && silent >= self.start_wait()) {
             (true, _) => format!(
@@ -432,7 +469,7 @@ impl Ha {
     }
 
     fn rewind(&mut self) -> Option<Decision> {
-        let leader = self.cluster()?.leader.as_ref()?.name.clone();
+        let model = self.model()?;
         if self.now.boot < self.failures.retry_at {
             return Some(Decision::new("no action", "pg_rewind failed").waiting("the next try"));
         }
@@ -447,15 +484,16 @@ impl Ha {
         let able = control.wal_log_hints || control.checksums;
         let wanted = self.local.uses_rewind(&self.settings);
         if wanted && able {
-            return Some(self.begin_rewind(&leader, &control));
+            return Some(self.begin_rewind(model, &control));
         }
-        if self.local.removes_on_divergence(&self.settings) || self.divergence.must {
+        if self.may_copy_anew() {
             return Some(self.copy_anew("the timelines have diverged and pg_rewind cannot be used"));
         }
         let why = if wanted { "neither wal_log_hints nor data checksums are on" } else { "use_pg_rewind is off" };
         let text = format!(
-            "our WAL is not part of {leader}'s and pg_rewind cannot help: {why}. Reinitialize this member, or set \
-             remove_data_directory_on_diverged_timelines"
+            "our WAL is not part of {}'s and pg_rewind cannot help: {why}. Reinitialize this member, or set \
+             remove_data_directory_on_diverged_timelines",
+            model.name
         );
         self.note(NoteLevel::Error, text.clone());
         self.divergence.state = State::Failed;
@@ -463,12 +501,18 @@ impl Ha {
         None
     }
 
-    fn begin_rewind(&mut self, leader: &crate::MemberName, control: &Control) -> Decision {
-        let because = format!("our WAL is not part of {leader}'s");
-        let leader_ready = self.cluster().and_then(|c| c.members.get(leader)).is_some_and(|m| {
-            m.data.role() == "primary" && m.data.is_running() && m.data.checkpoint_after_promote_done()
-        });
-        let source = self.upstream_of(leader).filter(|_| leader_ready);
+    fn begin_rewind(&mut self, model: Model, control: &Control) -> Decision {
+        let name = &model.name;
+        let because = format!("our WAL is not part of {name}'s");
+        let leads = |m: &crate::view::Member| match m.data.role() {
+            "primary" => m.data.checkpoint_after_promote_done(),
+            role => role == "standby_leader",
+        };
+        let ready = |member: &MemberName| {
+            let member = self.cluster().and_then(|c| c.members.get(member));
+            member.is_some_and(|m| leads(m) && m.data.is_running())
+        };
+        let source = model.upstream.filter(|_| model.member.as_ref().is_none_or(ready));
         let Some(source) = source else {
             return Decision::new("no action", because).waiting("the leader's checkpoint after its promotion");
         };
@@ -489,7 +533,7 @@ impl Ha {
             Step::Look,
         ]);
         self.begin_op(Op::new(Kind::Rewind, because.clone(), steps));
-        Decision::new(format!("running pg_rewind from {leader}"), because)
+        Decision::new(format!("running pg_rewind from {name}"), because)
     }
 
     /// pg_rewind has ended well. It goes by the numbers of timelines and by where control files say that the logs end,

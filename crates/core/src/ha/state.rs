@@ -21,6 +21,8 @@ pub(super) struct Seen {
 pub(super) enum Role {
     Uninitialized,
     Replica,
+    /// It follows a primary outside, and leads those who follow it (standby clusters).
+    StandbyLeader,
     Promoted,
     Primary,
     Demoted,
@@ -31,6 +33,7 @@ impl Role {
         match self {
             Role::Uninitialized => "uninitialized",
             Role::Replica => "replica",
+            Role::StandbyLeader => "standby_leader",
             Role::Promoted => "promoted",
             Role::Primary => "primary",
             Role::Demoted => "demoted",
@@ -41,7 +44,9 @@ impl Role {
     pub fn for_callback(self) -> &'static str {
         match self {
             Role::Promoted => "primary",
-            other @ (Role::Uninitialized | Role::Replica | Role::Primary | Role::Demoted) => other.word(),
+            other @ (Role::Uninitialized | Role::Replica | Role::StandbyLeader | Role::Primary | Role::Demoted) => {
+                other.word()
+            }
         }
     }
 

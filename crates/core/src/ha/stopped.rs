@@ -41,6 +41,9 @@ impl Ha {
         if self.lock().is_none() {
             return Decision::new("no action", "the lease is running out").waiting("the lease keeper");
         }
+        if self.is_standby_cluster() {
+            return self.stopped_standby_leader();
+        }
         if self.divergence.must() {
             self.release_lock();
             return Decision::new("no action", "the data directory is half rewound").waiting("another leader");
@@ -151,7 +154,7 @@ impl Ha {
         Some(self.start_standby("the store does not answer: this server can be read from until it says who leads"))
     }
 
-    fn role_when_stopped(&mut self) {
+    pub(super) fn role_when_stopped(&mut self) {
         if self.role.is_primary() {
             self.role = Role::Demoted;
             // It ended by itself, or the guard ended it: what it wrote last may be nobody else's.

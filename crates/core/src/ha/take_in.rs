@@ -148,6 +148,9 @@ impl Ha {
         if old.failsafe_mode && !self.settings.failsafe_mode {
             self.failsafe.switched_off(self.now.boot);
         }
+        if old.standby_cluster != self.settings.standby_cluster {
+            self.another_remote();
+        }
         if old.pause && !self.settings.pause {
             if !self.divergence.must() {
                 self.divergence = Divergence::default();

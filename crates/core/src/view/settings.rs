@@ -27,6 +27,24 @@ pub struct StandbyCluster {
     pub create_replica_methods: Vec<String>,
 }
 
+impl StandbyCluster {
+    /// Every address of the primary: hosts and ports are lists as libpq has them, with one port for each host or one for
+    /// all. A port alone is one on this machine.
+    pub fn addresses(&self) -> Vec<(String, u16)> {
+        const DEFAULT_PORT: u16 = 5432;
+        let list = |text: &Option<String>| -> Vec<String> {
+            text.iter().flat_map(|t| t.split(',')).map(|part| part.trim().to_owned()).collect()
+        };
+        let ports: Vec<u16> = list(&self.port).iter().map(|port| port.parse().unwrap_or(DEFAULT_PORT)).collect();
+        let hosts = match (&self.host, &self.port) {
+            (None, Some(_)) => vec!["localhost".to_owned()],
+            (Some(_), _) | (None, None) => list(&self.host),
+        };
+        let port = |i: usize| ports.get(i).or(ports.last()).copied().unwrap_or(DEFAULT_PORT);
+        hosts.into_iter().enumerate().map(|(i, host)| (host, port(i))).filter(|(host, _)| !host.is_empty()).collect()
+    }
+}
+
 /// The dynamic settings that the rules read, with Patroni's defaults. `ttl`, `loop_wait` and
 /// `retry_timeout` have our own floors of 2, 1 and 1 seconds and no rule about their sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,5 +202,21 @@ mod tests {
         assert_eq!((s.sync_mode, s.sync_node_count), (SyncMode::Quorum, 1));
         assert_eq!(s.member_slots_ttl.as_secs(), 300);
         assert_eq!(s.standby_cluster.and_then(|c| c.port).as_deref(), Some("5433"));
+    }
+
+    #[test]
+    fn a_remote_primary_may_have_several_addresses() {
+        for (section, expected) in [
+            (json!({"host": "a"}), vec![("a", 5432)]),
+            (json!({"host": "a,b", "port": 5433}), vec![("a", 5433), ("b", 5433)]),
+            (json!({"host": "a, b", "port": "5433,5434"}), vec![("a", 5433), ("b", 5434)]),
+            (json!({"port": 5433}), vec![("localhost", 5433)]),
+            (json!({"restore_command": "cp"}), vec![]),
+        ] {
+            let settings = Settings::from_value(&json!({"standby_cluster": section}));
+            let found = settings.standby_cluster.map(|c| c.addresses()).unwrap_or_default();
+            let expected: Vec<_> = expected.into_iter().map(|(h, p)| (h.to_owned(), p)).collect();
+            assert_eq!(found, expected, "{section}");
+        }
     }
 }

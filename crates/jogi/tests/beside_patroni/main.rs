@@ -8,3 +8,4 @@ mod ctl;
 mod mixed;
 mod pair;
 mod rest;
+mod standby_cluster;

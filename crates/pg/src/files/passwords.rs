@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jogi_config::local::Credentials;
 use jogi_config::postgres::{Conninfo, pgpass_text};
+use jogi_core::ha::Upstream;
 
 use super::{FileError, write};
 use crate::instance::Instance;
@@ -76,12 +77,22 @@ impl Drop for Passwords {
     }
 }
 
+/// How programs of PostgreSQL connect to `upstream` as a role; of several addresses they take the one that is writable.
+/// The password is in it and must not be printed.
+pub fn conninfo_to(credentials: &Credentials, upstream: &Upstream, database: &str) -> Conninfo {
+    let mut all = conninfo(credentials, &upstream.hosts(), &upstream.ports(), database);
+    if !upstream.others.is_empty() {
+        all.0.insert("target_session_attrs".to_owned(), "read-write".to_owned());
+    }
+    all
+}
+
 /// The connection parameters of a role at an address; the password is in it and must not be printed.
-pub fn conninfo(credentials: &Credentials, host: &str, port: u16, database: &str) -> Conninfo {
+pub fn conninfo(credentials: &Credentials, host: &str, port: &str, database: &str) -> Conninfo {
     let mut all = credentials.parameters.clone();
     all.insert("dbname".to_owned(), database.to_owned());
     all.insert("host".to_owned(), host.to_owned());
-    all.insert("port".to_owned(), port.to_string());
+    all.insert("port".to_owned(), port.to_owned());
     all.insert("user".to_owned(), credentials.username.clone().unwrap_or_else(crate::instance::system_user));
     if let Some(password) = &credentials.password {
         all.insert("password".to_owned(), password.expose().to_owned());

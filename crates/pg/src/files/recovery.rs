@@ -9,7 +9,7 @@ use jogi_config::postgres::{
 use jogi_core::ha::{Mode, Setup, Upstream};
 use serde_json::{Map, Value};
 
-use super::passwords::{conninfo, write_pgpass};
+use super::passwords::{conninfo_to, write_pgpass};
 use super::{FileError, write};
 use crate::instance::Instance;
 use crate::look::Running;
@@ -46,7 +46,7 @@ pub fn section(instance: &Instance, setup: &Setup, warnings: &mut Vec<String>) -
     if let Some(slot) = upstream.as_ref().and_then(|upstream| upstream.slot.as_ref()) {
         settings.insert("primary_slot_name".to_owned(), slot.as_str().into());
     }
-    let primary = match upstream {
+    let primary = match upstream.as_ref().filter(|upstream| upstream.streams()) {
         Some(upstream) => Some(primary_conninfo(instance, upstream)?),
         None => None,
     };
@@ -77,10 +77,7 @@ fn standby_cluster_settings(instance: &Instance, upstream: Option<&Upstream>, se
 /// How the wal receiver connects: as Patroni writes it, the password by file.
 pub fn primary_conninfo(instance: &Instance, upstream: &Upstream) -> Result<Conninfo, FileError> {
     let credentials = &instance.local.postgresql.authentication.replication;
-    let mut wanted = conninfo(credentials, &upstream.host, upstream.port, &instance.local.postgresql.database);
-    if upstream.member.is_none() && upstream.host.contains(',') {
-        wanted.0.insert("target_session_attrs".to_owned(), "read-write".to_owned());
-    }
+    let mut wanted = conninfo_to(credentials, upstream, &instance.local.postgresql.database);
     if let Some(file) = write_pgpass(instance, &wanted)? {
         wanted.0.insert("passfile".to_owned(), file.to_string_lossy().into_owned());
     }

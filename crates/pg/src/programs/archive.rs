@@ -7,11 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jogi_core::ha::server::ControlState;
 use tokio::time::Instant;
 
 use super::{Cancel, Program, ProgramError, postgres_program, run_blocking, succeed};
+use crate::control;
 use crate::files::FileError;
 use crate::instance::Instance;
+use crate::wal::segment_name;
 
 /// Archives every segment marked `.ready` with archive_command, in order; the number archived. The first one
 /// that fails ends it. Nothing is done when archiving is off.
@@ -22,22 +25,58 @@ pub async fn archive_pending(instance: &Instance, within: Duration, cancel: &mut
     if pending.is_empty() {
         return Ok(0);
     }
-    let mode = configured(instance, "archive_mode", left(), cancel).await?;
-    let archive_command = configured(instance, "archive_command", left(), cancel).await?;
-    if mode == "off" || archive_command.is_empty() {
-        return Ok(0);
-    }
+    let Some(archive_command) = archive_command(instance, left(), cancel).await? else { return Ok(0) };
     let mut archived = 0;
     for segment in pending {
-        // As the server does: a shell operators_command, in the data directory.
-        let command = substitute(&archive_command, &segment);
-        let program = Program::new("/bin/sh").args(["-c", &command]).inside(instance.data_dir());
-        let ended = succeed(&program, left(), cancel).await;
-        ended.map_err(|error| ProgramError::Prepare(format!("{segment} could not be archived: {error}")))?;
+        archive(instance, &archive_command, &segment, left(), cancel).await?;
         run_blocking(instance, move |instance| mark_done(instance.data_dir(), &segment)).await?;
         archived += 1;
     }
     Ok(archived)
+}
+
+/// Archives the segment with the shutdown checkpoint of a primary that ended in order, finished or not; the number
+/// archived. The server itself leaves it out. Its mark is left alone: what is written into it later is archived as ever.
+pub async fn archive_shutdown(instance: &Instance, within: Duration, cancel: &mut Cancel) -> Result<u32, ProgramError> {
+    let until = Instant::now() + within;
+    let left = || until.saturating_duration_since(Instant::now());
+    let Some(segment) = run_blocking(instance, last_segment).await? else { return Ok(0) };
+    let Some(archive_command) = archive_command(instance, left(), cancel).await? else { return Ok(0) };
+    archive(instance, &archive_command, &segment, left(), cancel).await?;
+    Ok(1)
+}
+
+/// `None`: the server did not end in order as a primary.
+fn last_segment(instance: &Instance) -> Result<Option<String>, ProgramError> {
+    let control = control::read_file(instance.data_dir(), Some(&instance.binaries.pg_controldata))
+        .map_err(|error| ProgramError::Prepare(error.to_string()))?;
+    let segment = || segment_name(control.timeline, control.redo, u64::from(control.wal_segment_size));
+    Ok((control.state == ControlState::ShutDown).then(segment))
+}
+
+/// `None`: archiving is off.
+async fn archive_command(
+    instance: &Instance,
+    within: Duration,
+    cancel: &mut Cancel,
+) -> Result<Option<String>, ProgramError> {
+    let mode = configured(instance, "archive_mode", within, cancel).await?;
+    let archive_command = configured(instance, "archive_command", within, cancel).await?;
+    Ok((mode != "off" && !archive_command.is_empty()).then_some(archive_command))
+}
+
+/// As the server does: a shell command, in the data directory.
+async fn archive(
+    instance: &Instance,
+    archive_command: &str,
+    segment: &str,
+    within: Duration,
+    cancel: &mut Cancel,
+) -> Result<(), ProgramError> {
+    let command = substitute(archive_command, segment);
+    let program = Program::new("/bin/sh").args(["-c", &command]).inside(instance.data_dir());
+    let ended = succeed(&program, within, cancel).await;
+    ended.map(|_| ()).map_err(|error| ProgramError::Prepare(format!("{segment} could not be archived: {error}")))
 }
 
 /// The value of a parameter in the files of the stopped server.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::basebackup::basebackup;
 use super::{Cancel, ProgramError, operators_command, run_blocking, succeed, with_passwords};
 use crate::data_dir::{self, Found};
-use crate::files::passwords::{Passwords, conninfo};
+use crate::files::passwords::{Passwords, conninfo_to};
 use crate::files::{self, FileError};
 use crate::instance::Instance;
 
@@ -55,12 +55,12 @@ pub async fn clone_data(
 async fn source(instance: &Instance, source: Option<&Upstream>) -> Result<Source, ProgramError> {
     let upstream = source.cloned();
     run_blocking(instance, move |instance| {
-        let Some(upstream) = upstream else {
+        let Some(upstream) = upstream.filter(Upstream::streams) else {
             let passwords = Passwords::none();
             return Ok::<_, FileError>(Source { connection: String::new(), passwords });
         };
         let local = &instance.local.postgresql;
-        let mut wanted = conninfo(&local.authentication.replication, &upstream.host, upstream.port, &local.database);
+        let mut wanted = conninfo_to(&local.authentication.replication, &upstream, &local.database);
         let passwords = Passwords::write(instance, &wanted, "clone")?;
         wanted.0.remove("password");
         Ok(Source { connection: wanted.to_dsn(instance.binaries.version), passwords })
@@ -77,7 +77,7 @@ fn methods(instance: &Instance, source: Option<&Upstream>, basebackup_only: bool
     if basebackup_only {
         methods = vec![method_named(instance, "basebackup")];
     }
-    if source.is_none() {
+    if !source.is_some_and(Upstream::streams) {
         methods.retain(ReplicaMethod::works_without_leader);
     }
     methods

@@ -18,7 +18,7 @@ use crate::files::FileError;
 use crate::files::passwords::Passwords;
 use crate::instance::Instance;
 
-pub use archive::archive_pending;
+pub use archive::{archive_pending, archive_shutdown};
 pub use callback::{callback, script};
 pub use clone::clone_data;
 pub use initdb::{custom_bootstrap, initdb};

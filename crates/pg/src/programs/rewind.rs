@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Cancel, Program, ProgramError, postgres_program, run_blocking, succeed, with_passwords};
 use crate::files::FileError;
-use crate::files::passwords::{Passwords, conninfo};
+use crate::files::passwords::{Passwords, conninfo_to};
 use crate::instance::Instance;
 use crate::postmaster;
 
@@ -80,7 +80,7 @@ async fn connection(instance: &Instance, source: &Upstream) -> Result<(String, P
     run_blocking(instance, move |instance| {
         let local = &instance.local.postgresql;
         let credentials = local.authentication.rewind(instance.version()).cloned().unwrap_or_default();
-        let mut wanted = conninfo(&credentials, &source.host, source.port, &local.database);
+        let mut wanted = conninfo_to(&credentials, &source, &local.database);
         let passwords = Passwords::write(instance, &wanted, "rewind")?;
         wanted.0.remove("password");
         Ok::<_, FileError>((wanted.to_dsn(instance.binaries.version), passwords))

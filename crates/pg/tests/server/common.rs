@@ -160,6 +160,7 @@ impl Member {
     /// This member as somebody else's upstream.
     pub fn upstream(&self, slot: Option<&str>) -> Upstream {
         Upstream {
+            others: Vec::new(),
             member: Some(self.instance.local.name.clone()),
             host: "127.0.0.1".into(),
             port: self.port(),

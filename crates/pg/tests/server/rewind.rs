@@ -1,9 +1,9 @@
 //! Branches of WAL: comparing, crash recovery without clients, rewinding, archiving before it.
 
-use jogi_core::ha::Mode;
 use jogi_core::ha::server::ControlState;
+use jogi_core::ha::{Mode, Upstream};
 use jogi_core::{Lsn, Timeline};
-use jogi_pg::programs::{Cancel, archive_pending, rewind, single_user};
+use jogi_pg::programs::{Cancel, archive_pending, archive_shutdown, rewind, single_user};
 use jogi_pg::{control, replication};
 use serde_json::json;
 
@@ -22,6 +22,11 @@ async fn a_diverged_primary_is_rewound_and_follows() {
     b.wait_for("streaming", |s| s.row.as_ref().is_some_and(|r| r.replication_state() == Some("streaming"))).await;
     let before = replication::compare(&a.instance, &b.upstream(None), LONG).await.expect("asked");
     assert_eq!((before.in_recovery, before.timeline), (Some(true), Some(Timeline(1))));
+
+    // Of several addresses the primary's word counts.
+    let both = Upstream { others: vec![("127.0.0.1".to_owned(), a.port())], ..b.upstream(None) };
+    let primary = replication::compare(&a.instance, &both, LONG).await.expect("asked");
+    assert_eq!((primary.in_recovery, primary.checkpointed), (Some(false), Some(Timeline(1))));
 
     b.sql("SELECT pg_promote()").await;
     b.sql("CHECKPOINT").await;
@@ -80,4 +85,12 @@ async fn finished_segments_are_archived_of_a_stopped_server() {
     assert_eq!(archive_pending(&a.instance, LONG, &mut Cancel::never()).await.expect("nothing left"), 0);
     let setup = a.setup(Mode::Primary);
     a.start(&setup).await;
+    // What a server that ends in order leaves out: the segment with its last checkpoint.
+    a.stop();
+    assert_eq!(archive_shutdown(&a.instance, LONG, &mut Cancel::never()).await.expect("archived"), 1);
+    let last = control::read(a.instance.data_dir(), None).expect("a control file");
+    let end = last.shutdown_end.expect("it ended in order");
+    let name = jogi_pg::wal::segment_name(last.timeline, last.checkpoint, 16 << 20);
+    let archived = std::fs::read(archive.join(&name)).expect("it is there");
+    assert_eq!(archived.len(), 16 << 20, "{name} up to {end}");
 }

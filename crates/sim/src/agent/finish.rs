@@ -121,6 +121,7 @@ impl World {
             | Act::SingleUser
             | Act::Rewind { .. }
             | Act::ArchivePending
+            | Act::ArchiveShutdown
             | Act::Script { .. }) => Err(Failure::Failed(format!("{} is not done by a thread", other.name()))),
         })
     }
@@ -166,6 +167,7 @@ impl World {
             modified: None,
             in_recovery: Some(pg.phase() != Some(Phase::Primary)),
             position: self.wal.end(data.tip),
+            checkpointed: Some(self.wal.timeline(data.checkpoint)),
         }))
     }
 
@@ -196,14 +198,15 @@ impl World {
     fn configure(&mut self, host: HostId, setup: &Setup) -> Outcome {
         let phase = self.hosts[host].pg.phase();
         let name = self.hosts[host].name.clone();
+        let remotes = self.remotes_of(&setup.mode);
         let Some(data) = self.hosts[host].pg.dir.readable_mut() else {
             return Err(Failure::Failed("there is no data directory to write files into".to_owned()));
         };
-        let before = (data.standby_signal, data.upstream.clone(), data.slot.clone());
+        let before = (data.standby_signal, data.upstream.clone(), data.remotes.clone(), data.slot.clone());
         let names_before = data.synchronous_standby_names.clone();
-        write_files(data, setup);
+        write_files(data, setup, remotes);
         data.upstream.take_if(|upstream| *upstream == name);
-        let unchanged = before == (data.standby_signal, data.upstream.clone(), data.slot.clone())
+        let unchanged = before == (data.standby_signal, data.upstream.clone(), data.remotes.clone(), data.slot.clone())
             && names_before == data.synchronous_standby_names;
         let in_recovery = match phase {
             None => None,
@@ -232,6 +235,14 @@ impl World {
         self.answer_waiters(host);
         self.look_at_streams(host);
         Ok(Yield::Done)
+    }
+
+    /// Outside the herd, whom these files name.
+    fn remotes_of(&self, mode: &Mode) -> Vec<HostId> {
+        match mode {
+            Mode::Standby { upstream: Some(upstream) } if upstream.member.is_none() => self.remotes(upstream),
+            Mode::Standby { .. } | Mode::Primary => Vec::new(),
+        }
     }
 
     fn arm(&mut self, host: HostId, armed: Option<Generation>) -> Outcome {
@@ -321,7 +332,7 @@ impl World {
         if let Act::Rewind { source } = act {
             return Some(self.rewind_ends(host, effect, source));
         }
-        if matches!(act, Act::ArchivePending) {
+        if matches!(act, Act::ArchivePending | Act::ArchiveShutdown) {
             return Some(Ok(Yield::Archived { segments: 0 }));
         }
         if matches!(act, Act::Initdb) {
@@ -596,13 +607,14 @@ fn word(as_: LaunchAs) -> &'static str {
     }
 }
 
-fn write_files(data: &mut Data, setup: &Setup) {
+fn write_files(data: &mut Data, setup: &Setup, remotes: Vec<HostId>) {
     match &setup.mode {
         Mode::Primary => data.standby_signal = false,
         Mode::Standby { upstream } => {
             data.forget_reserved();
             data.standby_signal = true;
             data.upstream = upstream.as_ref().and_then(|u| u.member.clone());
+            data.remotes = remotes;
             data.slot = upstream.as_ref().and_then(|u| u.slot.clone());
         }
     }

@@ -37,7 +37,7 @@ pub fn duration(act: &Act, slow_disk: u32, rng: &mut Rng) -> Duration {
         Act::Clone { .. } => rng.millis(1000, 6000) * slow,
         Act::SingleUser => rng.millis(400, 2000) * slow,
         Act::Rewind { .. } => rng.millis(400, 2500) * slow,
-        Act::ArchivePending => rng.millis(5, 50),
+        Act::ArchivePending | Act::ArchiveShutdown => rng.millis(5, 50),
         Act::LogicalSlots { .. } => rng.millis(20, 900),
         Act::AskHorizon { .. } | Act::FetchSlots { .. } => rng.millis(5, 30),
         Act::InstallSlots { .. } => rng.millis(2, 15) * slow,

@@ -72,7 +72,11 @@ impl World {
                 self.change_begins(host, &effect.act);
                 self.schedule(wait, Happening::Program { host, incarnation, effect });
             }
-            Act::ArchivePending | Act::Script { .. } | Act::Launch { .. } | Act::Promote { .. } => {
+            Act::ArchivePending
+            | Act::ArchiveShutdown
+            | Act::Script { .. }
+            | Act::Launch { .. }
+            | Act::Promote { .. } => {
                 self.schedule(wait, Happening::Program { host, incarnation, effect });
             }
             Act::Compare { .. }
@@ -114,8 +118,14 @@ impl World {
     pub(crate) fn host_of(&self, upstream: &Upstream) -> Option<HostId> {
         match &upstream.member {
             Some(name) => self.host_named(name.as_str()),
-            None => (0..self.hosts.len()).find(|host| super::address(*host) == upstream.host),
+            None => self.remote_to_reach(&self.remotes(upstream)),
         }
+    }
+
+    /// The hosts that have the addresses of a remote primary, in its order.
+    pub(crate) fn remotes(&self, upstream: &Upstream) -> Vec<HostId> {
+        let at = |wanted: &str| (0..self.hosts.len()).find(|host| super::address(*host) == wanted);
+        upstream.addresses().filter_map(|(host, _)| at(host)).collect()
     }
 
     fn finish_after(&mut self, host: HostId, id: EffectId, wait: Duration) {
@@ -144,6 +154,7 @@ impl World {
             | Act::SingleUser
             | Act::Rewind { .. }
             | Act::ArchivePending
+            | Act::ArchiveShutdown
             | Act::Script { .. }
             | Act::Checkpoint
             | Act::PostBootstrap => true,

@@ -117,7 +117,8 @@ struct Hosts(u64);
 impl Hosts {
     /// Those whose server can commit at this moment.
     fn that_can_commit(world: &World) -> Hosts {
-        let bits = world.hosts.iter().enumerate().map(|(id, host)| u64::from(host.pg.can_commit()) << id);
+        let bits =
+            world.hosts.iter().enumerate().map(|(id, host)| u64::from(host.pg.can_commit() && !host.remote) << id);
         Hosts(bits.fold(0, |all, bit| all | bit))
     }
 
@@ -231,7 +232,8 @@ impl Checks {
     /// The members that can commit, and to whom the promises apply: not to a server that somebody else has started,
     /// until it is fenced.
     fn writers<'a>(&self, world: &'a World) -> Vec<&'a Host> {
-        let applies = |id: &usize, host: &Host| host.pg.can_commit() && !host.stray && !self.unheard.contains(id);
+        let applies =
+            |id: &usize, host: &Host| host.pg.can_commit() && !host.stray && !host.remote && !self.unheard.contains(id);
         world.hosts.iter().enumerate().filter(|(id, h)| applies(id, h)).map(|(_, h)| h).collect()
     }
 

@@ -74,6 +74,8 @@ pub struct Data {
     pub standby_signal: bool,
     /// Whom `primary_conninfo` names.
     pub upstream: Option<MemberName>,
+    /// The hosts outside the herd that it names instead.
+    pub remotes: Vec<crate::net::HostId>,
     pub slot: Option<SlotName>,
     pub synchronous_standby_names: String,
     /// Physical slots and where they hold WAL.
@@ -104,6 +106,7 @@ impl Data {
             backup_label: None,
             standby_signal: false,
             upstream: None,
+            remotes: Vec::new(),
             slot: None,
             synchronous_standby_names: String::new(),
             slots: BTreeMap::new(),

@@ -61,6 +61,8 @@ pub enum Condition {
     Running(String),
     /// `standby a`: its server is a standby and streams.
     Standby(String),
+    /// `leads-standbys a`: it holds the key and streams from outside the herd.
+    LeadsStandbys(String),
     /// `agent-gone a`
     AgentGone(String),
     /// `says a TEXT`: its decision's state contains the text.
@@ -174,6 +176,7 @@ pub fn condition(text: &str) -> Result<Condition, String> {
         "gone" => Condition::Gone(name(1)?),
         "running" => Condition::Running(name(1)?),
         "standby" => Condition::Standby(name(1)?),
+        "leads-standbys" => Condition::LeadsStandbys(name(1)?),
         "agent-gone" => Condition::AgentGone(name(1)?),
         "says" => Condition::Says(name(1)?, words.get(2..).unwrap_or_default().join(" ")),
         "noted" => Condition::Noted(name(1)?, words.get(2..).unwrap_or_default().join(" ")),

@@ -111,7 +111,10 @@ impl Runner {
                     host.restarts_after = *after;
                 }
             }
-            Command::Start(None) => (0..self.world.hosts.len()).for_each(|host| self.world.start_agent(host)),
+            Command::Start(None) => {
+                let members = (0..self.world.hosts.len()).filter(|host| !self.world.hosts[*host].remote);
+                members.collect::<Vec<_>>().into_iter().for_each(|host| self.world.start_agent(host));
+            }
             Command::Start(Some(name)) => {
                 let host = self.host(name)?;
                 self.world.start_agent(host);
@@ -181,6 +184,16 @@ impl Runner {
         if let ("read-slot", [host, slot]) = (word, args) {
             let host = self.host(host)?;
             return self.world.read_slot(host, slot);
+        }
+        match (word, args) {
+            ("remote", [host]) => return self.world.make_remote(self.host(host)?, None),
+            ("remote", [host, of]) => {
+                let of = self.host(of)?;
+                return self.world.make_remote(self.host(host)?, Some(of));
+            }
+            ("promote-remote", [host]) => return self.world.promote_remote(self.host(host)?),
+            ("checkpoint-remote", [host]) => return self.world.checkpoint_remote(self.host(host)?),
+            (_, _) => {}
         }
         if let Some(name) = args.first().filter(|_| self.change_quirk(word, args)) {
             self.world.announce(crate::trace::Topic::Fault, || format!("{word} {name}"));
@@ -318,6 +331,13 @@ fn why_not(world: &World, mark: &Mark, condition: &Condition) -> Option<String> 
             let phase = world.hosts[host].pg.phase();
             let streams = world.streams[host].is_some();
             unless(phase == Some(Phase::Standby) && streams, format!("{name} is {phase:?}, streams: {streams}"))
+        }
+        Condition::LeadsStandbys(name) => {
+            let host = host(name)?;
+            let from = world.streams[host].as_ref().map(|stream| world.hosts[stream.upstream].name.as_str());
+            let outside = world.streams[host].as_ref().is_some_and(|stream| world.hosts[stream.upstream].remote);
+            let leader = world.store.leader();
+            unless(leader == Some(name.as_str()) && outside, format!("{leader:?} leads, {name} streams from {from:?}"))
         }
         Condition::AgentGone(name) => unless(world.hosts[host(name)?].agent.is_none(), "the agent runs".to_owned()),
         Condition::Says(name, text) => {

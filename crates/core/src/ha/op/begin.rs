@@ -125,6 +125,7 @@ impl Ha {
             }
             Step::SingleUser => (Lane::Server, Act::SingleUser, PROGRAM),
             Step::ArchivePending => (Lane::Archive, Act::ArchivePending, SCRIPT),
+            Step::ArchiveShutdown => (Lane::Archive, Act::ArchiveShutdown, SCRIPT),
             Step::Rewind(source) => (Lane::Server, Act::Rewind { source }, PROGRAM),
             Step::InstallSlots(slots) => (Lane::Server, Act::InstallSlots { slots }, SHORT * 10),
             Step::Initdb => {

@@ -74,7 +74,7 @@ impl Ha {
                 self.phase = Phase::AsSeen;
                 self.look();
             }
-            Kind::Close | Kind::HandOver | Kind::Bequeath => {
+            Kind::Close | Kind::HandOver | Kind::DemoteCluster | Kind::Bequeath => {
                 self.phase = Phase::AsSeen;
                 self.look();
             }
@@ -126,7 +126,7 @@ impl Ha {
                 }
                 self.pause_after(1);
             }
-            Kind::Close | Kind::Bequeath => {
+            Kind::Close | Kind::DemoteCluster | Kind::Bequeath => {
                 self.phase = Phase::AsSeen;
                 self.pause_after(1);
             }

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Close,
     /// Orderly: to give the lock to somebody who has everything.
     HandOver,
+    /// Orderly: the primary of what has become a standby cluster.
+    DemoteCluster,
     /// The server died and others take over.
     Bequeath,
     Promote,
@@ -51,6 +53,7 @@ impl Kind {
             Kind::Restart => "restart",
             Kind::Close => "demote",
             Kind::HandOver => "hand over",
+            Kind::DemoteCluster => "demotion to a standby cluster",
             Kind::Bequeath => "failover of a dead primary",
             Kind::Promote => "promote",
             Kind::Follow => "follow",
@@ -115,6 +118,7 @@ pub(super) enum Step {
     },
     SingleUser,
     ArchivePending,
+    ArchiveShutdown,
     Rewind(Upstream),
     InstallSlots(Vec<SlotName>),
     Initdb,
@@ -261,6 +265,7 @@ impl Step {
             Step::Clone { .. } => "the copy",
             Step::SingleUser => "crash recovery in single-user mode",
             Step::ArchivePending => "finished WAL segments to be archived",
+            Step::ArchiveShutdown => "the last WAL segment to be archived",
             Step::Rewind(_) => "pg_rewind",
             Step::InstallSlots(_) => "the logical slots to be put in place",
             Step::Initdb => "initdb",
@@ -324,6 +329,7 @@ impl Ha {
     fn op_is_void(&self, op: &Op) -> bool {
         let needs_lock = match op.kind {
             Kind::Promote | Kind::HandOver => true,
+            Kind::DemoteCluster => self.may_write(),
             Kind::Start | Kind::Restart => {
                 op.steps.contains(&Step::Launch(Starting::Primary))
                     || op.doing.as_ref().is_some_and(|d| d.step == Step::Launch(Starting::Primary))
@@ -350,7 +356,7 @@ impl Op {
     fn holds_lock_ahead(&self) -> bool {
         match self.kind {
             Kind::HandOver => self.steps.contains(&Step::Release),
-            Kind::Promote | Kind::Start | Kind::Restart => true,
+            Kind::Promote | Kind::Start | Kind::Restart | Kind::DemoteCluster => true,
             Kind::Bootstrap
             | Kind::Close
             | Kind::Bequeath
@@ -417,6 +423,7 @@ impl Step {
             | Step::Clone { .. }
             | Step::SingleUser
             | Step::ArchivePending
+            | Step::ArchiveShutdown
             | Step::Rewind(_)
             | Step::InstallSlots(_)
             | Step::Initdb

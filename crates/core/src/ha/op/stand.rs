@@ -86,7 +86,11 @@ impl Ha {
                 Stand::Over
             }
             (
-                Step::Checkpoint | Step::ArchivePending | Step::Script(Script::BeforeStop) | Step::Member,
+                Step::Checkpoint
+                | Step::ArchivePending
+                | Step::ArchiveShutdown
+                | Step::Script(Script::BeforeStop)
+                | Step::Member,
                 Err(failure),
             ) => {
                 self.note(NoteLevel::Warning, format!("{} failed: {failure}; going on", step.waits_for()));
@@ -238,7 +242,7 @@ impl Ha {
             }
             Starting::Standby => {
                 self.armed = None;
-                self.role = Role::Replica;
+                self.role = if self.leads_standby_cluster() { Role::StandbyLeader } else { Role::Replica };
             }
             Starting::Bootstrap => {}
         }

@@ -70,7 +70,7 @@ impl Ha {
             match slot {
                 Permanent::Physical { .. } if name == self.me().slot() => {}
                 Permanent::Physical { .. } => {
-                    let active = !row.in_recovery && !self.cascades(&name);
+                    let active = self.feeds_members(row) && !self.cascades(&name);
                     let target = self.leaders_position(&name).max(self.cascading_position(&name));
                     let here = wanted.entry(name).or_insert(Want::Physical { active, target });
                     if let Want::Physical { active: expected, .. } = here {
@@ -86,8 +86,13 @@ impl Ha {
         wanted
     }
 
+    /// Whether members stream from this server that name no other: the primary's, or a standby leader's.
+    fn feeds_members(&self, row: &Row) -> bool {
+        !row.in_recovery || self.leads_standby_cluster()
+    }
+
     fn member_slots(&self, row: &Row) -> BTreeMap<SlotName, Want> {
-        let primary = !row.in_recovery;
+        let primary = self.feeds_members(row);
         let can_advance = row.server_version >= CAN_ADVANCE;
         let keeps_all = can_advance && !self.settings.member_slots_ttl.is_zero();
         let mine = self.me().slot();
@@ -120,7 +125,7 @@ impl Ha {
         let standby_cluster = self.settings.standby_cluster.is_some();
         let can_advance = row.server_version >= CAN_ADVANCE;
         let logical = can_advance && !standby_cluster && !self.is_without_slot();
-        let physical = can_advance || !row.in_recovery;
+        let physical = can_advance || self.feeds_members(row);
         let (mut slots, _) = permanent::parse(&self.dynamic);
         let members = self.member_slots(row);
         slots.retain(|name, slot| match slot {

@@ -196,6 +196,14 @@ impl Ha {
     }
 
     /// The mode is off (ha-rules 11.5): first nobody is a successor by right, then nobody is waited for.
+    /// A standby cluster has no synchronous standbys, and what the key says of the time before must not bind the next
+    /// election after it.
+    pub(super) fn forget_sync_key(&mut self) {
+        if self.lock().is_some() && self.op.is_none() && !self.sync_busy() && self.key_is_known() {
+            self.synchronous_off();
+        }
+    }
+
     fn synchronous_off(&mut self) {
         let key = self.sync_key();
         self.sync.missing.clear();
