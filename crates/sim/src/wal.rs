@@ -34,6 +34,10 @@ pub struct Record {
     pub end: Lsn,
     pub kind: Kind,
     branch: usize,
+    /// How many records come before it in its log.
+    depth: u32,
+    /// Some record before it, most often far before it: searches of long logs go by these.
+    far: Option<RecordId>,
 }
 
 /// The records of one timeline that one promotion opened.
@@ -84,7 +88,8 @@ impl Wal {
     pub fn origin(&mut self) -> RecordId {
         let branch = self.open(None, Timeline(1));
         let (start, end) = (self.first, Lsn(self.first.0 + 120));
-        self.push(Record { previous: None, timeline: Timeline(1), start, end, kind: Kind::Origin, branch })
+        let timeline = Timeline(1);
+        self.push(Record { previous: None, timeline, start, end, kind: Kind::Origin, branch, depth: 0, far: None })
     }
 
     /// Appends a record of `bytes` on `timeline`.
@@ -93,7 +98,19 @@ impl Wal {
         let (start, end) = (before.end, Lsn(before.end.0 + bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT)));
         let same = before.timeline == timeline;
         let branch = if same { before.branch } else { self.open(Some((before.branch, after)), timeline) };
-        self.push(Record { previous: Some(after), timeline, start, end, kind, branch })
+        let (depth, far) = (before.depth + 1, Some(self.far(after)));
+        self.push(Record { previous: Some(after), timeline, start, end, kind, branch, depth, far })
+    }
+
+    /// Where a record that comes after `before` points: back over as many records as the last two such steps together,
+    /// where those are equally long, so that any record is reached in a number of steps that grows as the logarithm.
+    fn far(&self, before: RecordId) -> RecordId {
+        let depth = |id: RecordId| self.get(id).depth;
+        let Some(first) = self.get(before).far else { return before };
+        match self.get(first).far {
+            Some(second) if depth(before) - depth(first) == depth(first) - depth(second) => second,
+            Some(_) | None => before,
+        }
     }
 
     fn open(&mut self, left: Option<(usize, RecordId)>, timeline: Timeline) -> usize {
@@ -127,7 +144,18 @@ impl Wal {
     /// Whether the log of `tip` contains `record`. Records get numbers as they are written, so the search ends
     /// at the first smaller one.
     pub fn contains(&self, tip: RecordId, record: RecordId) -> bool {
-        self.back_from(tip).take_while(|id| *id >= record).any(|id| id == record)
+        let mut at = tip;
+        while at > record {
+            let Some(back) = self.back(at, record) else { return false };
+            at = back;
+        }
+        at == record
+    }
+
+    /// A step back from `from` that passes over nothing with a number up to `to`.
+    fn back(&self, from: RecordId, to: RecordId) -> Option<RecordId> {
+        let Record { previous, far, .. } = self.get(from);
+        far.filter(|far| *far >= to).or(previous)
     }
 
     /// The last record in both logs; `None` for logs of different clusters.
@@ -135,9 +163,9 @@ impl Wal {
         let (mut a, mut b) = (a, b);
         while a != b {
             if a > b {
-                a = self.get(a).previous?;
+                a = self.back(a, b)?;
             } else {
-                b = self.get(b).previous?;
+                b = self.back(b, a)?;
             }
         }
         Some(a)
@@ -181,6 +209,23 @@ impl Wal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_logs_are_searched_as_if_record_by_record() {
+        let mut wal = Wal::default();
+        let mut tips = vec![wal.origin(), wal.origin()];
+        let mut rng = crate::rng::Rng::new(7);
+        for _ in 0..600 {
+            let after = tips[rng.range(tips.len().saturating_sub(3) as u64, tips.len() as u64) as usize];
+            tips.push(wal.append(after, Timeline(1), Kind::Commit, 8));
+        }
+        for _ in 0..2_000 {
+            let (a, b) = (*rng.pick(&tips).expect("some"), *rng.pick(&tips).expect("some"));
+            let log: Vec<RecordId> = wal.back_from(a).collect();
+            assert_eq!(wal.contains(a, b), log.contains(&b), "{a:?} {b:?}");
+            assert_eq!(wal.common(a, b), wal.back_from(b).find(|id| log.contains(id)), "{a:?} {b:?}");
+        }
+    }
 
     #[test]
     fn logs_part_and_agree() {

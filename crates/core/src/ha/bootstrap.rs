@@ -142,7 +142,7 @@ impl Ha {
 
     /// An agent died between initdb and the publication of the identity.
     pub(super) fn interrupted_bootstrap(&self, initialize: Option<Revision>) -> Vec<Step> {
-        let published = self.cluster().and_then(|c| c.system_identifier().map(str::to_owned));
+        let published = self.cluster().and_then(|c| c.system_identifier());
         if published.is_some() && published == self.system_identifier() {
             return vec![Step::Settle];
         }

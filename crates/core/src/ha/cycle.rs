@@ -90,9 +90,9 @@ impl Ha {
             return self.lead();
         }
         self.leads_no_standby_cluster();
-        let leader = self.cluster().and_then(|c| c.leader.clone());
+        let leader = self.cluster().and_then(|c| c.leader.as_ref()).map(|leader| leader.name.clone());
         match leader {
-            Some(leader) if leader.name != *self.me() => self.follow(&leader.name),
+            Some(leader) if leader != *self.me() => self.follow(&leader),
             Some(_) => Decision::new("no action", "the store still shows our own lock").waiting("a newer view"),
             None => self.unlocked(),
         }
@@ -143,11 +143,11 @@ impl Ha {
 
     /// The store says that we lead, and the keeper does not hold it: an earlier run's key, or a lost one.
     fn stale_lock(&mut self) -> Option<Decision> {
-        let seen = self.view.clone()?;
-        let leader = seen.cluster.leader.clone()?;
-        if leader.name != *self.me() || self.lease.lock.is_some() {
+        if self.lease.lock.is_some() || !self.cluster()?.is_leader(self.me()) {
             return None;
         }
+        let seen = self.view.clone()?;
+        let leader = seen.cluster.leader.clone()?;
         if self.found.armed.is_some() && self.lease.lost.is_none() {
             // The keeper is finding out whether the lease of an earlier agent stands.
             let adopting = self.now.boot.since(self.began_at) < self.settings.ttl;
@@ -253,7 +253,7 @@ impl Ha {
     /// The data directory must belong to this cluster (ha-rules 2, step 12).
     fn identity(&mut self) -> Option<Decision> {
         let cluster = self.cluster()?.clone();
-        let mine = self.system_identifier()?;
+        let mine = self.system_identifier()?.to_owned();
         match cluster.system_identifier() {
             Some(theirs) if theirs == mine => None,
             Some(theirs) if self.paused() => {
@@ -300,10 +300,10 @@ impl Ha {
         Some(Decision::new("publishing the system identifier", because).waiting("the store"))
     }
 
-    pub(super) fn system_identifier(&self) -> Option<String> {
+    pub(super) fn system_identifier(&self) -> Option<&str> {
         match &self.server.as_ref()?.data {
-            DataDir::Present(control) => Some(control.system_identifier.clone()),
-            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => self.row()?.system_identifier.clone(),
+            DataDir::Present(control) => Some(&control.system_identifier),
+            DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => self.row()?.system_identifier.as_deref(),
         }
     }
 

@@ -165,7 +165,7 @@ impl Ha {
         if self.local.tags.nofailover() {
             return Verdict::Not("this member is tagged nofailover".into());
         }
-        if self.system_identifier().as_deref() != cluster.system_identifier() && cluster.initialize.is_some() {
+        if self.system_identifier() != cluster.system_identifier() && cluster.initialize.is_some() {
             return Verdict::Not("the store names another system identifier".into());
         }
         if let Some(verdict) = manual.then(|| self.asked_to_fail_over(&cluster)).flatten() {
@@ -212,7 +212,7 @@ impl Ha {
     /// A running primary without a lock (one that was just taken over, or bootstrapped).
     fn may_keep_leading(&self, cluster: &Cluster, timeline: Option<Timeline>) -> Verdict {
         let mine = self.system_identifier();
-        if cluster.system_identifier().is_some_and(|id| Some(id) != mine.as_deref()) {
+        if cluster.system_identifier().is_some_and(|id| Some(id) != mine) {
             return Verdict::Not("the store names another system identifier".into());
         }
         if self.is_no_successor(cluster, false) {

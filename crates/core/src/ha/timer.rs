@@ -90,8 +90,15 @@ impl Timers {
     }
 
     pub fn next(&self) -> Option<(Tick, &'static str)> {
-        let set = Timer::ALL.into_iter().zip(self.0).filter_map(|(timer, at)| Some((at?, timer)));
-        set.min_by_key(|(at, _)| *at).map(|(at, timer)| (at, timer.reason()))
+        let mut first: Option<(Tick, Timer)> = None;
+        for (timer, at) in Timer::ALL.into_iter().zip(self.0) {
+            if let Some(at) = at
+                && first.is_none_or(|(earliest, _)| at < earliest)
+            {
+                first = Some((at, timer));
+            }
+        }
+        first.map(|(at, timer)| (at, timer.reason()))
     }
 }
 

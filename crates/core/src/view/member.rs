@@ -1,5 +1,6 @@
 //! The `members/NAME` keys.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -19,11 +20,39 @@ pub struct Member {
 /// The JSON object of a member, with all its fields as published. Accessors read it as Patroni does. Shared: every view
 /// holds every member, and one changes at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberData(pub Arc<Map<String, Value>>);
+pub struct MemberData(pub Arc<Published>);
+
+/// The fields, and what the rules ask of them at every turn, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    fields: Map<String, Value>,
+    tags: Tags,
+    version: Option<Vec<u32>>,
+    address: Option<(String, u16)>,
+}
+
+impl Deref for Published {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+}
+
+impl PartialEq for Published {
+    fn eq(&self, other: &Published) -> bool {
+        self.fields == other.fields
+    }
+}
+
+impl Eq for Published {}
 
 impl From<Map<String, Value>> for MemberData {
-    fn from(object: Map<String, Value>) -> MemberData {
-        MemberData(Arc::new(object))
+    fn from(fields: Map<String, Value>) -> MemberData {
+        let tags = fields.get("tags").and_then(Value::as_object).map(|tags| Tags(tags.clone())).unwrap_or_default();
+        let version = fields.get("version").and_then(Value::as_str).and_then(version);
+        let address = address(&fields);
+        MemberData(Arc::new(Published { fields, tags, version, address }))
     }
 }
 
@@ -41,7 +70,7 @@ impl MemberData {
     }
 
     pub fn to_text(&self) -> String {
-        compact(&*self.0)
+        compact(&self.0.fields)
     }
 
     fn text(&self, field: &str) -> Option<&str> {
@@ -58,20 +87,7 @@ impl MemberData {
 
     /// Host and port to connect to PostgreSQL, from `conn_kwargs` or `conn_url`.
     pub fn address(&self) -> Option<(String, u16)> {
-        if let Some(kwargs) = self.0.get("conn_kwargs").and_then(Value::as_object) {
-            let host = kwargs.get("host")?.as_str()?.to_owned();
-            let port = kwargs.get("port").and_then(integer).unwrap_or(5432);
-            return Some((host, u16::try_from(port).ok()?));
-        }
-        let rest = self.conn_url()?.split_once("://")?.1;
-        let authority = rest.split(['/', '?']).next()?;
-        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-            }
-            _ => Some((authority.trim_matches(['[', ']']).to_owned(), 5432)),
-        }
+        self.0.address.clone()
     }
 
     pub fn api_url(&self) -> Option<&str> {
@@ -97,8 +113,8 @@ impl MemberData {
     }
 
     /// The agent's version as dotted integers.
-    pub fn version(&self) -> Option<Vec<u32>> {
-        self.text("version")?.split('.').map(|part| part.parse().ok()).collect()
+    pub fn version(&self) -> Option<&[u32]> {
+        self.0.version.as_deref()
     }
 
     /// What the primary has flushed, or a standby received or replayed.
@@ -127,8 +143,8 @@ impl MemberData {
         self.0.get("checkpoint_after_promote").and_then(truth).unwrap_or(true)
     }
 
-    pub fn tags(&self) -> Tags {
-        self.0.get("tags").and_then(Value::as_object).map(|o| Tags(o.clone())).unwrap_or_default()
+    pub fn tags(&self) -> &Tags {
+        &self.0.tags
     }
 
     pub fn paused(&self) -> bool {
@@ -138,6 +154,27 @@ impl MemberData {
     /// The protocol number that members of this program publish, below the one field that is theirs.
     pub fn protocol(&self) -> Option<u32> {
         self.0.get("jogi")?.get("protocol").and_then(integer).and_then(|p| u32::try_from(p).ok())
+    }
+}
+
+fn version(text: &str) -> Option<Vec<u32>> {
+    text.split('.').map(|part| part.parse().ok()).collect()
+}
+
+fn address(fields: &Map<String, Value>) -> Option<(String, u16)> {
+    if let Some(kwargs) = fields.get("conn_kwargs").and_then(Value::as_object) {
+        let host = kwargs.get("host")?.as_str()?.to_owned();
+        let port = kwargs.get("port").and_then(integer).unwrap_or(5432);
+        return Some((host, u16::try_from(port).ok()?));
+    }
+    let rest = fields.get("conn_url")?.as_str()?.split_once("://")?.1;
+    let authority = rest.split(['/', '?']).next()?;
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+        }
+        _ => Some((authority.trim_matches(['[', ']']).to_owned(), 5432)),
     }
 }
 
@@ -229,7 +266,7 @@ mod tests {
         let member = MemberData::parse(text);
         assert_eq!(member.to_text(), text);
         assert_eq!(member.address(), Some(("10.0.0.5".into(), 5432)));
-        assert_eq!(member.version(), Some(vec![4, 1, 5]));
+        assert_eq!(member.version(), Some([4, 1, 5].as_slice()));
         assert!(member.checkpoint_after_promote_done());
     }
 

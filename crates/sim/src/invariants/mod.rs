@@ -197,22 +197,26 @@ impl Checks {
         }
         let lenient = world.now < self.lenient_until;
         let writers = || self.writers(world);
-        let found = [
-            single_writer::check(world, committing, lenient, writers),
-            self.lease_covers_writer.check(
-                world,
-                (committing, holder),
-                lenient,
-                world.now < self.promised_until,
-                writers,
-            ),
-            one_history::check(world),
-            self.bootstrap_once.check(world),
-            self.acknowledged.check(world, holder.host(), &rules, lenient),
-            self.lag_of_the_winner.check(world, lenient),
-            self.strays_are_closed.check(world, lenient, world.now < self.promised_until),
-        ];
-        self.violations.extend(found.into_iter().flatten());
+        let promised = world.now < self.promised_until;
+        let mut found = single_writer::check(world, committing, lenient, writers);
+        let covers = &self.lease_covers_writer;
+        found = found.or_else(|| covers.check(world, (committing, holder), lenient, promised, writers));
+        self.found(found);
+        self.found(one_history::check(world));
+        let found = self.bootstrap_once.check(world);
+        self.found(found);
+        let found = self.acknowledged.check(world, holder.host(), &rules, lenient);
+        self.found(found);
+        let found = self.lag_of_the_winner.check(world, lenient);
+        self.found(found);
+        let found = self.strays_are_closed.check(world, lenient, promised);
+        self.found(found);
+    }
+
+    fn found(&mut self, violation: Option<Violation>) {
+        if let Some(violation) = violation {
+            self.violations.push(violation);
+        }
     }
 
     /// A pause ends for a member when it hears of it: until then nothing guards its primary, and from then on it is

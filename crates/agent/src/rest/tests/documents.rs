@@ -1,7 +1,5 @@
 //! Golden documents: byte for byte what Patroni's clients parse, with ours under `jogi`.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::fixture::{Member, State, replica_row};
@@ -78,7 +76,9 @@ async fn what_is_pending_and_scheduled_is_shown() {
         "scheduled_restart": {"schedule": "2026-11-22T23:00:00+00:00", "role": "replica",
             "postmaster_start_time": "2026-11-22 22:03:10.831115+00:00"},
     });
-    Arc::make_mut(&mut snapshot.member.0).extend(published.as_object().cloned().expect("an object"));
+    let mut fields = (**snapshot.member.0).clone();
+    fields.extend(published.as_object().cloned().expect("an object"));
+    snapshot.member = fields.into();
     snapshot.watchdog_failed = true;
     snapshot.failsafe_active = true;
     member.published.store(std::sync::Arc::new(snapshot));

@@ -272,6 +272,6 @@ impl Ha {
 
     fn is_our_identity_published(&self) -> bool {
         let published = self.cluster().and_then(|c| c.system_identifier());
-        published.is_some() && published == self.system_identifier().as_deref()
+        published.is_some() && published == self.system_identifier()
     }
 }

@@ -38,12 +38,13 @@ impl Ha {
         if !promised && self.slots_rest.as_ref().is_some_and(|basis| basis.stands(self)) {
             return;
         }
-        let Some(row) = self.row().cloned() else { return };
-        self.name_wrong_slots(&row);
-        let wanted = self.wanted_slots(&row);
-        let changed = self.change_slots(&row, &wanted);
+        let Some(server) = self.server.clone() else { return };
+        let Some(row) = &server.row else { return };
+        self.name_wrong_slots(row);
+        let wanted = self.wanted_slots(row, &self.permanent_slots(row));
+        let changed = self.change_slots(row, &wanted);
         let logical = wanted.values().any(|want| matches!(want, Want::Logical { .. }));
-        self.logical_turn(&row, &wanted);
+        self.logical_turn(row, &wanted);
         // Logical slots have times of their own.
         self.slots_rest = (!changed && !logical && !promised).then(|| Basis::now(self));
     }
@@ -64,22 +65,23 @@ impl Ha {
     }
 
     /// Every slot that ought to be on this server.
-    fn wanted_slots(&self, row: &Row) -> BTreeMap<SlotName, Want> {
+    fn wanted_slots(&self, row: &Row, permanent: &BTreeMap<SlotName, Permanent>) -> BTreeMap<SlotName, Want> {
         let mut wanted = self.member_slots(row);
-        for (name, slot) in self.permanent_slots(row) {
+        for (name, slot) in permanent {
             match slot {
-                Permanent::Physical { .. } if name == self.me().slot() => {}
+                Permanent::Physical { .. } if *name == self.me().slot() => {}
                 Permanent::Physical { .. } => {
-                    let active = self.feeds_members(row) && !self.cascades(&name);
-                    let target = self.leaders_position(&name).max(self.cascading_position(&name));
-                    let here = wanted.entry(name).or_insert(Want::Physical { active, target });
+                    let active = self.feeds_members(row) && !self.cascades(name);
+                    let target = self.leaders_position(name).max(self.cascading_position(name));
+                    let here = wanted.entry(name.clone()).or_insert(Want::Physical { active, target });
                     if let Want::Physical { active: expected, .. } = here {
                         *expected |= active;
                     }
                 }
                 Permanent::Logical { database, plugin } => {
-                    let target = self.leaders_position(&name);
-                    wanted.entry(name).or_insert(Want::Logical { database, plugin, target });
+                    let target = self.leaders_position(name);
+                    let (database, plugin) = (database.clone(), plugin.clone());
+                    wanted.entry(name.clone()).or_insert(Want::Logical { database, plugin, target });
                 }
             }
         }
@@ -110,8 +112,10 @@ impl Ha {
         if can_advance && !self.local.tags.nofailover() {
             let retained = self.cluster().and_then(|c| c.status.retain_slots.as_ref()).into_iter().flatten();
             for slot in retained.filter(|s| **s != mine) {
-                let target = self.leaders_position(slot);
-                wanted.entry(slot.clone()).or_insert(Want::Physical { active: false, target });
+                if !wanted.contains_key(slot) {
+                    let target = self.leaders_position(slot);
+                    wanted.insert(slot.clone(), Want::Physical { active: false, target });
+                }
             }
         }
         wanted
@@ -127,6 +131,9 @@ impl Ha {
         let logical = can_advance && !standby_cluster && !self.is_without_slot();
         let physical = can_advance || self.feeds_members(row);
         let (mut slots, _) = permanent::parse(&self.dynamic);
+        if slots.is_empty() {
+            return slots;
+        }
         let members = self.member_slots(row);
         slots.retain(|name, slot| match slot {
             Permanent::Physical { only_standby } => physical && only_standby.is_none_or(|only| only == standby_cluster),
@@ -160,7 +167,7 @@ impl Ha {
     /// How far a member has come whose slot the leader does not publish.
     fn member_position(&self, member: &Member) -> Option<Lsn> {
         let leader = self.cluster().and_then(|c| c.leader_member());
-        let publishes = leader.and_then(|l| l.data.version()).is_some_and(|version| version[..] >= PUBLISHES_ALL[..]);
+        let publishes = leader.and_then(|l| l.data.version()).is_some_and(|version| *version >= PUBLISHES_ALL[..]);
         let cascades = member.data.tags().replicatefrom().is_some();
         if cascades || !publishes { member.data.xlog_location() } else { None }
     }

@@ -24,7 +24,7 @@ impl Ha {
         }
         let keeps_absent = !self.settings.member_slots_ttl.is_zero();
         let permanent = self.permanent_slots(row);
-        let wanted = self.wanted_slots(row);
+        let wanted = self.wanted_slots(row, &permanent);
         let mut slots: BTreeMap<SlotName, Lsn> = row
             .slots
             .iter()

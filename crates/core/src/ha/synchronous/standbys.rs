@@ -27,16 +27,17 @@ pub(super) struct Standbys {
 
 impl Ha {
     pub(super) fn standbys(&mut self) -> Option<Standbys> {
-        let row = self.row()?.clone();
+        let server = self.server.clone()?;
+        let row = server.row.as_ref()?;
         let cluster = self.cluster()?.clone();
         let key = self.sync_key();
         let mut known: Names = key.standbys.iter().cloned().collect();
         let shown = StandbyNames::parse(&row.synchronous_standby_names).unwrap_or_default();
         let names = shown.spelled_like(cluster.members.keys().chain(known.iter()));
         known.extend(names.names.iter().cloned());
-        let known_here = self.moving(&known, &row);
-        let replicas = replicas(&cluster, self.me(), &row, &known_here);
-        self.learn(&row, &names, &replicas);
+        let known_here = self.moving(&known, row);
+        let replicas = replicas(&cluster, self.me(), row, &known_here);
+        self.learn(row, &names, &replicas);
         let streaming: Names = replicas.iter().map(|r| r.name.clone()).collect();
         let unwilling: Names = known.iter().filter(|name| refuses(&cluster, name)).cloned().collect();
         // Whoever wants to go, and is still there, is waited for until others have caught up.
