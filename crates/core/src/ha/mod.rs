@@ -46,6 +46,7 @@ mod stopped;
 mod synchronous;
 mod take_in;
 mod timer;
+mod unready;
 
 pub use decision::Decision;
 pub use effect::{

@@ -10,9 +10,9 @@ use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
-use super::server::{Control, ControlState, DataDir, Process};
+use super::server::{Control, ControlState, DataDir};
 use super::timer::Timer;
-use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Stop, Yield};
+use super::{Act, Aside, Decision, Intent, Lane, Lineage, Outcome, Yield};
 use crate::view::HistoryEntry;
 use crate::{History, Lsn, MemberName, Tick, Timeline};
 
@@ -21,7 +21,7 @@ use crate::{History, Lsn, MemberName, Tick, Timeline};
 pub(super) struct Divergence {
     state: State,
     /// What the leader said, until it has been judged.
-    theirs: Option<Lineage>,
+    pub theirs: Option<Lineage>,
     ours: Option<Local>,
     /// The history of our own timeline, read from `pg_wal`.
     our_history: Option<History>,
@@ -79,10 +79,8 @@ const UNDECIDED_MAX_REMOTE: u32 = 3;
 /// The first pause before a comparison that brought nothing is tried again; it doubles up to the second.
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
 const COMPARE_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long a standby that does not get ready may take to end.
-const VAIN_STOP: Duration = Duration::from_secs(60);
 /// How long a running standby may not stream before its WAL is compared with the leader's once more.
-const NOT_STREAMING: Duration = Duration::from_secs(10);
+pub(super) const NOT_STREAMING: Duration = Duration::from_secs(10);
 
 impl Divergence {
     /// Something happened after which our WAL may not be part of the leader's any more.
@@ -355,48 +353,7 @@ impl Ha {
         }
     }
 
-    /// A standby that does not get ready, beside a leader. Where its checkpoint is not part of the leader's WAL and the
-    /// leader's history file is there already, it waits for ever for WAL that nobody has ("unexpected timeline ID"): it
-    /// is stopped, and then rewound or copied like any other. One that somebody else has started may wait because of
-    /// files that a start of ours puts in order: it is given the time of a start, and then started anew, once.
-    pub(super) fn starts_in_vain(&mut self, silent: Duration) -> Option<Decision> {
-        let leader = self.cluster()?.leader.as_ref()?.name.clone();
-        let control = self.control().filter(|control| control.recovery_files)?;
-        let bound = self.lease.lock.is_some() || self.paused() || leader == *self.me();
-        if bound || silent < NOT_STREAMING || self.now.boot < self.failures.compare_at {
-            return None;
-        }
-        let Some(theirs) = self.divergence.theirs.take() else {
-            let upstream = self.upstream_of(&leader)?;
-            self.issue(Lane::Load, Act::Compare { upstream }, SHORT, Purpose::Compare);
-            return None;
-        };
-        let checkpoint = Local { timeline: control.timeline, end: control.checkpoint, was: Was::Standby };
-        let settled = theirs.in_recovery != Some(true) || self.is_standby_cluster();
-        let astray = settled && diverged(checkpoint, &theirs) == Some(true);
-        let adopted = self.server.as_ref().is_some_and(|s| matches!(s.process, Process::Running { adopted: true, .. }));
-        let because = match (astray, adopted && silent >= self.start_wait()) {
-            (true, _) => format!(
-                "our last checkpoint (timeline {}, {}) is not part of {leader}'s WAL: this server will never be ready",
-                control.timeline, control.checkpoint
-            ),
-            (false, true) => format!("this server was not started by this agent, and is not ready after {silent:.0?}"),
-            (false, false) => {
-                self.compare_again();
-                return None;
-            }
-        };
-        self.note(NoteLevel::Warning, because.clone());
-        self.divergence.suspect();
-        (self.failures.compare, self.failures.compare_at) = (0, self.now.boot);
-        self.followed = None;
-        // A standby that ends in order keeps what it has replayed.
-        let steps = [Step::Stop(Stop::Fast, VAIN_STOP), Step::Fence, Step::Look];
-        self.begin_op(Op::new(Kind::CleanUp, because.clone(), steps));
-        Some(Decision::new("stopping a standby that does not get ready", because))
-    }
-
-    fn compare_again(&mut self) {
+    pub(super) fn compare_again(&mut self) {
         let pause = COMPARE_AGAIN * 2u32.pow(self.failures.compare.min(6));
         self.failures.compare += 1;
         self.failures.compare_at = self.now.boot + pause.min(COMPARE_PAUSE_MAX);
@@ -589,7 +546,7 @@ impl Ha {
         Decision::new("reinitializing", because)
     }
 
-    fn control(&self) -> Option<Control> {
+    pub(super) fn control(&self) -> Option<Control> {
         match &self.server.as_ref()?.data {
             DataDir::Present(control) => Some(control.clone()),
             DataDir::Empty | DataDir::Unusable(_) | DataDir::Broken(_) => None,

@@ -3,6 +3,7 @@
 use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
 use jogi_core::ha::{Act, Event, Failure, Found, GuardNews, Intent, Mode, Stop, Yield};
 use jogi_core::view::Written;
+use jogi_core::{Lsn, Timeline};
 use serde_json::json;
 
 use crate::bench::{self, Bench, control, primary, view};
@@ -247,6 +248,62 @@ fn a_standby_that_waits_for_wal_that_nobody_has_is_stopped() {
         }
         assert_eq!(b.is_open("signal"), stops, "the leader's history left timeline 2 at {left_at}");
     }
+}
+
+#[test]
+fn a_standby_that_was_told_of_nobody_and_is_not_ready_is_told_of_the_leader_by_a_new_start() {
+    let mut b = Bench::begin(Found::default());
+    b.see(view(&bench::herd(None)));
+    let down = bench::stopped(control(1, ControlState::InArchiveRecovery, 1000));
+    b.looked(down.clone());
+    b.settle_until("launch");
+    let Act::Launch { setup, .. } = b.expect("launch") else { panic!("no launch") };
+    assert_eq!(setup.mode, Mode::Standby { upstream: None });
+    b.done(Yield::Launched { pid: 100 });
+    let mut unready = bench::standby(1, 1000);
+    unready.row = None;
+    unready.process = Process::Running { pid: 100, adopted: false, accepting: Accepting::NotYet };
+    let DataDir::Present(control) = &mut unready.data else { panic!("no data") };
+    control.recovery_files = true;
+    b.pass(60);
+    b.looked(unready.clone());
+    let waits = |b: &mut Bench, milliseconds: u64| {
+        for _ in 0..milliseconds / 100 {
+            b.pass(100);
+            b.look_again();
+            b.settle_until("signal");
+            if b.is_open("signal") {
+                break;
+            }
+        }
+    };
+    waits(&mut b, 15_000);
+    assert!(!b.is_open("signal"), "there is nobody to be told of");
+    b.see(view(&bench::herd(Some("b"))));
+    waits(&mut b, 40_000);
+    assert!(!b.is_open("signal"), "it may have a lot to replay");
+    waits(&mut b, 20_000);
+    b.expect("signal");
+    b.never(&["put-aside", "rewind", "clone"], "nothing says that its WAL is not the leader's");
+    b.done(Yield::Done);
+    b.exited();
+    b.settle_until("fence");
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.looked(down);
+    b.pass(1_000);
+    b.settle_until("find-end-of-wal");
+    b.expect("find-end-of-wal");
+    b.done(Yield::EndOfWal { timeline: Timeline(1), end: Lsn(1000), complete: true });
+    b.settle_until("launch");
+    let Act::Launch { setup, .. } = b.expect("launch") else { panic!("no launch") };
+    assert!(matches!(setup.mode, Mode::Standby { upstream: Some(_) }), "{:?}", setup.mode);
+    // Once told, it is left alone.
+    b.done(Yield::Launched { pid: 100 });
+    b.pass(60);
+    b.looked(unready);
+    waits(&mut b, 15_000);
+    assert!(!b.is_open("signal"), "it has been told");
 }
 
 #[test]
