@@ -6,6 +6,7 @@ mod hand_over;
 mod hazards;
 mod rewind;
 mod shown;
+mod synchronous;
 
 use bench::{Bench, control, primary, standby, view};
 use jogi_core::ha::server::ControlState;
