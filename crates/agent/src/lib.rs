@@ -5,6 +5,7 @@
 //! - [`keeper`]: the leader lease on its own thread.
 //! - [`rest`]: Patroni's REST API.
 //! - [`record`]: what happened, kept for whoever asks.
+//! - [`watchdog`]: the kernel watchdog of the host.
 //! - [`logging`]: log lines that stop nobody.
 
 mod gather;
@@ -21,6 +22,7 @@ mod runtime;
 pub mod source;
 pub mod start;
 pub mod timer;
+pub mod watchdog;
 
 pub use source::{Source, SourceError};
 pub use start::{Options, main};

@@ -1,7 +1,9 @@
 //! The part of the configuration that the rules read, made from what the operator wrote.
 
 use jogi_config::HostPort;
+use jogi_config::local::WatchdogMode;
 use jogi_core::ha::Local;
+use jogi_core::lease::watchdog;
 use jogi_core::view::truth;
 use jogi_pg::instance::Instance;
 use serde_json::Value;
@@ -37,6 +39,12 @@ pub fn rules(instance: &Instance) -> Local {
             .create_replica_methods
             .iter()
             .any(|method| method.section.get("no_leader").is_some_and(jogi_config::python::is_true)),
+        watchdog: match local.watchdog.mode {
+            WatchdogMode::Off => watchdog::WatchdogMode::Off,
+            WatchdogMode::Automatic => watchdog::WatchdogMode::Automatic,
+            WatchdogMode::Required => watchdog::WatchdogMode::Required,
+        },
+        watchdog_margin: local.watchdog.safety_margin,
         start_wait_seconds: if wait == 0 { NO_LIMIT_SECONDS } else { wait },
     }
 }

@@ -99,6 +99,9 @@ impl World {
             "patroni": {"version": "4.1.5", "scope": "herd", "name": self.hosts[host].name.as_str()},
         });
         document["jogi"] = json!({"coming_up": snapshot.coming_up, "aside": snapshot.aside});
+        if snapshot.watchdog_failed {
+            document["watchdog_failed"] = json!(true);
+        }
         if snapshot.failsafe_active {
             document["failsafe_mode_is_active"] = json!(true);
         }

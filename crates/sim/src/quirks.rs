@@ -1,6 +1,7 @@
 //! What is particular about one member: settings of its own, and oddities of its server that are no faults.
 
 use jogi_core::ha::{Event, Local};
+use jogi_core::lease::watchdog::WatchdogMode;
 use serde_json::Value;
 
 use crate::net::HostId;
@@ -10,12 +11,14 @@ use crate::world::World;
 #[derive(Clone, Debug, Default)]
 pub struct Quirks {
     /// Fields of the local configuration that are not the usual ones: `pre_promote`, `before_stop`, `bootstrap`, `rewind`,
-    /// `proxy_url`, `leaderless_method`, `remove_on_rewind_failure`, `remove_on_diverged_timelines`, `start_wait`.
+    /// `watchdog_required`, `proxy_url`, `leaderless_method`, `remove_on_rewind_failure`, `remove_on_diverged_timelines`, `start_wait`.
     pub local: Value,
     pub scripts_fail: bool,
     /// A parameter was changed that needs a restart; a start of the server makes it so.
     pub pending_restart: bool,
     pub replay_paused: bool,
+    /// There is no kernel watchdog.
+    pub watchdog_fails: bool,
     /// The data directory cannot be read, for this reason.
     pub unreadable: Option<String>,
 }
@@ -31,6 +34,9 @@ impl Quirks {
         local.remove_on_rewind_failure = flag("remove_on_rewind_failure").or(local.remove_on_rewind_failure);
         local.remove_on_diverged_timelines =
             flag("remove_on_diverged_timelines").or(local.remove_on_diverged_timelines);
+        if flag("watchdog_required") == Some(true) {
+            local.watchdog = WatchdogMode::Required;
+        }
         if let Some(url) = self.local.get("proxy_url").and_then(Value::as_str) {
             local.proxy_url = Some(url.to_owned());
         }

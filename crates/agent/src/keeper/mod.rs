@@ -29,6 +29,7 @@ use jogi_net::boot_now;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::glue::GuardPage;
+use crate::watchdog::Watchdog;
 
 /// Commands on their way to the thread. The core has one at a time on the lock's lane; the rest is room for adoption
 /// and synchronisation.
@@ -47,6 +48,8 @@ pub struct Options {
     pub ttl: Duration,
     /// The lock of an earlier agent, as store and guard agree on it.
     pub adopt: Option<Adopted>,
+    /// Pinged with every renewal that counts.
+    pub watchdog: Arc<Watchdog>,
 }
 
 /// What the thread and its handles share without a lock.

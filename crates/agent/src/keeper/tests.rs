@@ -48,7 +48,9 @@ impl Fixture {
         let (_, page) = watch::channel(None);
         let dcs = self.store(name);
         let own = dcs.sibling().expect("a sibling");
-        let (keeper, news) = spawn(Options { name: name.into(), dcs: own, page, ttl: TTL, adopt }).expect("a keeper");
+        let (keeper, news) =
+            spawn(Options { name: name.into(), dcs: own, page, ttl: TTL, adopt, watchdog: Default::default() })
+                .expect("a keeper");
         let core = tokio::spawn(permit(keeper.clone()));
         Member { keeper, news, core, dcs }
     }
@@ -202,7 +204,8 @@ async fn without_a_store_every_command_is_answered_at_its_deadline() {
     let options = Etcd3Options::plain(vec!["http://127.0.0.1:1".into()], "/service/herd", "a");
     let dcs: Arc<dyn Dcs> = Arc::new(Etcd3::new(options).expect("a client"));
     let name = MemberName::from("a");
-    let (keeper, _news) = spawn(Options { name, dcs, page, ttl: TTL, adopt: None }).expect("a keeper");
+    let (keeper, _news) =
+        spawn(Options { name, dcs, page, ttl: TTL, adopt: None, watchdog: Default::default() }).expect("a keeper");
     let answer = timeout(PATIENCE, keeper.acquire(Expect::free(), Duration::from_millis(300))).await;
     assert!(matches!(answer.expect("in time"), Err(Failure::Unreachable(_))));
     keeper.stop().await;

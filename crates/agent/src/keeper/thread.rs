@@ -23,6 +23,7 @@ use super::{Command, Options, Reply, Shared, store};
 use crate::glue::GuardPage;
 use crate::logging::panics::Vital;
 use crate::timer::BootTimer;
+use crate::watchdog::Watchdog;
 
 /// The thread needs little; most of it is what a TLS handshake takes.
 const STACK: usize = 1 << 20;
@@ -64,6 +65,7 @@ struct Thread {
     dcs: Arc<dyn Dcs>,
     page: GuardPage,
     page_lives: bool,
+    watchdog: Arc<Watchdog>,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     news: watch::Sender<Lease>,
@@ -98,6 +100,7 @@ impl Thread {
             dcs: options.dcs,
             page: options.page,
             page_lives: true,
+            watchdog: options.watchdog,
             shared,
             commands,
             news,
@@ -239,6 +242,9 @@ impl Thread {
             if let (Some(shown), Some(page)) = (&self.shown, &*self.page.borrow_and_update()) {
                 let identity = LeaseIdentity::new(&shown.session.0, &shown.created.0);
                 page.renew(identity, shown.generation.0, shown.ttl, &shown.deadlines);
+            }
+            if let Some(shown) = &self.shown {
+                self.watchdog.ping(shown.deadlines.valid_until);
             }
         }
         self.shared.valid_until.store(self.machine.valid_until().0, SeqCst);

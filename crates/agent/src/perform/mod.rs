@@ -18,6 +18,7 @@ mod server;
 mod slots;
 mod sql;
 mod store;
+mod watchdog;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -35,6 +36,7 @@ pub(crate) use guard::{Attached, Guard, GuardOptions};
 pub(crate) use live::LiveLook;
 
 use crate::keeper::KeeperHandle;
+use crate::watchdog::Watchdog;
 use callbacks::Callbacks;
 use look::Look;
 use peers::Peers;
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     keeper: KeeperHandle,
     guard: Guard,
     rundir: Arc<RunDir>,
+    watchdog: Arc<Watchdog>,
     look: Look,
     callbacks: Callbacks,
 }
@@ -78,6 +81,8 @@ pub(crate) struct Parts {
     pub keeper: KeeperHandle,
     pub guard: Guard,
     pub rundir: Arc<RunDir>,
+    /// The one that the keeper pings.
+    pub watchdog: Arc<Watchdog>,
 }
 
 impl Performer {
@@ -91,6 +96,7 @@ impl Performer {
             keeper: parts.keeper,
             guard: parts.guard,
             rundir: parts.rundir,
+            watchdog: parts.watchdog,
             look: Look::new(),
             callbacks: Callbacks::default(),
         };
@@ -149,6 +155,10 @@ impl Performer {
             Act::Promote { generation } => shared.promote(generation, limit).await.into(),
             Act::ReserveTimelines { above, up_to } => files::reserve_timelines(&instance, above, up_to).await.into(),
             Act::Arm { armed } => shared.arm(&instance, armed, limit).await,
+
+            Act::OpenWatchdog { seconds } => shared.open_watchdog(&instance, seconds).await.into(),
+            Act::CloseWatchdog => shared.close_watchdog().await.into(),
+            Act::TryWatchdog => shared.try_watchdog(&instance).await.into(),
 
             Act::Initdb => programs::initdb(&instance, limit, &mut cancel).await.into(),
             Act::Clone { source, basebackup_only } => {

@@ -35,6 +35,7 @@ use crate::record::Record;
 use crate::rest;
 use crate::runtime::{self, Exit, INBOX, Reloader, Runtime};
 use crate::source::Source;
+use crate::watchdog::Watchdog;
 use admission::Admission;
 use prepare::{Prepared, prepare};
 
@@ -150,12 +151,14 @@ impl Lead {
         let published = Arc::new(ArcSwap::from_pointee(ha.snapshot(jogi_net::now())));
         let (configured, configuration) = watch::channel(Arc::clone(&instance.local));
         let (ask, requests) = mpsc::channel(REQUESTS);
+        let watchdog = Arc::new(Watchdog::default());
         let (keeper, leases) = keeper::spawn(keeper::Options {
             name: instance.local.name.clone(),
             dcs: dcs.sibling()?,
             page: guard.page(),
             ttl: published.load().settings.ttl,
             adopt: adopted,
+            watchdog: Arc::clone(&watchdog),
         })?;
         let dynamic = prepare::saved_dynamic(&instance.local);
         let reloader = Reloader::new(source, configured, &instance);
@@ -169,6 +172,7 @@ impl Lead {
             keeper: keeper.clone(),
             guard: guard.clone(),
             rundir,
+            watchdog,
         })?;
         let admission = Admission {
             local,

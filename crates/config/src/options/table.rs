@@ -299,6 +299,7 @@ pub(super) const TABLE: &[OptionRow] = &[
     row("synchronous_node_count", Integer(0, i64::MAX), "1", Dynamic, AtReload, "Synchronous standbys."),
     row("failsafe_mode", Bool, "false", Dynamic, AtReload, "Stay primary without the store while all members answer."),
     row("pause", Bool, "false", Dynamic, AtReload, "Maintenance: nothing is started, stopped or promoted."),
+    row("primary_race_backoff", Integer(0, i64::MAX), "0", Dynamic, AtReload, "Seconds for which a race is put off while WAL still comes (4.2)."),
     row("member_slots_ttl", Duration, "30min", Dynamic, AtReload, "How long the slots of absent members are kept."),
     row("ignore_slots", List, "[]", Dynamic, AtReload, "Slots that are left alone."),
     row("slots", Map, "{}", Dynamic, AtReload, "Permanent replication slots."),

@@ -54,6 +54,8 @@ pub enum Lane {
     Callback(CallbackLane),
     /// Archiving of finished WAL before a rewind.
     Archive,
+    /// The kernel watchdog.
+    Watchdog,
     /// Removal of copies that were put aside: it may take minutes, and nothing waits for it.
     Copies,
 }
@@ -73,6 +75,7 @@ impl Lane {
             | Lane::Slots
             | Lane::Archive
             | Lane::Copies
+            | Lane::Watchdog
             | Lane::Callback(_) => false,
         }
     }
@@ -159,6 +162,13 @@ pub enum Act {
     ReserveTimelines { above: Timeline, up_to: Timeline },
     /// Tell the guard whether this server has to be fenced when the lease runs out.
     Arm { armed: Option<Generation> },
+    /// Open the kernel watchdog with this timeout, or change the timeout of one that is open: from now on this host is reset
+    /// unless it is pinged.
+    OpenWatchdog { seconds: u32 },
+    /// Close the watchdog so that it does not reset the host.
+    CloseWatchdog,
+    /// Whether the watchdog is there and could be opened, without opening it.
+    TryWatchdog,
     /// Run initdb (or the custom method) into the empty data directory.
     Initdb,
     /// Roles, passwords and post_bootstrap on the freshly made server.
@@ -239,6 +249,9 @@ impl Act {
             Act::Promote { .. } => "promote",
             Act::ReserveTimelines { .. } => "reserve-timelines",
             Act::Arm { .. } => "arm",
+            Act::OpenWatchdog { .. } => "open-watchdog",
+            Act::CloseWatchdog => "close-watchdog",
+            Act::TryWatchdog => "try-watchdog",
             Act::Initdb => "initdb",
             Act::PostBootstrap => "post-bootstrap",
             Act::PutAside { .. } => "put-aside",

@@ -46,6 +46,9 @@ pub(super) enum Purpose {
     FailoverRequest(RequestId),
     FailoverCancel(RequestId),
     Copies,
+    OpenWatchdog(u32),
+    CloseWatchdog,
+    TryWatchdog,
     Unattended,
 }
 
@@ -174,7 +177,8 @@ impl Ha {
                 | Lane::Sql
                 | Lane::Slots
                 | Lane::Archive
-                | Lane::Fence,
+                | Lane::Fence
+                | Lane::Watchdog,
                 Err(_),
             )
             | (Lane::Member | Lane::Store, Ok(Yield::Wrote(Written::Conflict | Written::SessionGone))) => {
@@ -250,6 +254,9 @@ impl Ha {
             Purpose::SyncNames(text) => self.names_put(text, outcome),
             Purpose::FailoverRequest(request) => self.failover_written(request, outcome),
             Purpose::Copies => self.copies_removed(outcome),
+            Purpose::OpenWatchdog(seconds) => self.watchdog_opened(seconds, outcome),
+            Purpose::CloseWatchdog => self.watchdog_closed(&outcome),
+            Purpose::TryWatchdog => self.watchdog_tried(outcome),
             Purpose::FailoverCancel(request) => self.failover_cancelled(request, outcome),
         }
     }

@@ -56,6 +56,9 @@ impl Ha {
             return self.promote("this member holds the leader lock");
         }
         self.role = Role::Primary;
+        if let Some(decision) = self.unwatched_primary() {
+            return decision;
+        }
         if self.leads_on_promises() {
             let state = "continue to run as a leader because failsafe mode is enabled and all members are accessible";
             return Decision::new(state, "the store is silent and every other member lets this one lead on");

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::MemberName;
+use crate::lease::watchdog::WatchdogMode;
 use crate::view::{Settings, Tags};
 
 /// This member. Built by the agent from the local configuration and the binaries found.
@@ -31,6 +32,9 @@ pub struct Local {
     pub remove_on_diverged_timelines: Option<bool>,
     /// A replica method works without a running source.
     pub has_leaderless_method: bool,
+    pub watchdog: WatchdogMode,
+    /// `watchdog.safety_margin`, seconds; negative: half of `ttl`.
+    pub watchdog_margin: i64,
     /// Seconds to wait for a start (`pg_ctl_timeout`).
     pub start_wait_seconds: u64,
 }

@@ -39,6 +39,10 @@ impl Ha {
             self.phase = Phase::Crashed;
             self.died_as_primary = self.lease.lock.is_some();
         }
+        let before = self.row().map(super::server::Row::position);
+        if before.is_some_and(|before| server.row.as_ref().is_some_and(|row| row.position() > before)) {
+            self.grew_at = server.looked_at;
+        }
         self.server = Some(Arc::new(server));
         self.role_as_seen();
     }

@@ -42,6 +42,8 @@ pub struct Ha {
     pub(super) changed_at: Tick,
     /// The last query that our server completed.
     pub(super) answered_at: Tick,
+    /// The last look that showed more WAL than the one before.
+    pub(super) grew_at: Tick,
     /// Since when fresh connections are not answered although the server runs.
     pub(super) shut_since: Option<Tick>,
     pub(super) lease: Lease,
@@ -86,6 +88,7 @@ pub struct Ha {
     pub(super) failsafe: super::failsafe::Failsafe,
     pub(super) sync: super::synchronous::Synchronous,
     pub(super) last_end: Option<super::leader::LastEnd>,
+    pub(super) watchdog: super::watchdog::Watchdog,
     pub(super) clone_from_leader: bool,
     pub(super) copies: super::copies::Copies,
     /// The dynamic configuration that a running primary was last configured with.
@@ -137,6 +140,7 @@ impl Ha {
             server: None,
             changed_at: Tick::ZERO,
             answered_at: Tick::ZERO,
+            grew_at: Tick::ZERO,
             shut_since: None,
             lease: Lease::default(),
             guard: GuardState::default(),
@@ -168,6 +172,7 @@ impl Ha {
             failsafe: super::failsafe::Failsafe::default(),
             sync: super::synchronous::Synchronous::default(),
             last_end: None,
+            watchdog: super::watchdog::Watchdog::default(),
             clone_from_leader: false,
             copies: super::copies::Copies::default(),
             configured: None,
@@ -271,7 +276,7 @@ impl Ha {
             member: self.member_data(),
             position: self.row().map(Row::position).unwrap_or_default(),
             guard: GuardState { armed: self.armed.is_some(), ..self.guard.clone() },
-            watchdog_failed: false,
+            watchdog_failed: self.watchdog_failed(),
         }
     }
 
@@ -304,6 +309,7 @@ impl Ha {
         self.failsafe_turn();
         self.progress();
         self.keep_armed();
+        self.watchdog_turn();
         self.background();
         self.expire_requests();
         self.remember_changes();

@@ -47,6 +47,7 @@ mod synchronous;
 mod take_in;
 mod timer;
 mod unready;
+mod watchdog;
 
 pub use decision::Decision;
 pub use effect::{

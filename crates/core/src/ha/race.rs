@@ -148,6 +148,9 @@ impl Ha {
 
     fn may_i_lead(&mut self) -> Verdict {
         let Some(cluster) = self.cluster().cloned() else { return Verdict::Asking("the store") };
+        if self.watchdog_failed() && !self.paused() {
+            return Verdict::Not("the watchdog is required and cannot be used".into());
+        }
         if self.now.boot < self.no_race_until {
             return Verdict::Not("pre_promote failed here a moment ago".into());
         }
@@ -249,6 +252,7 @@ impl Ha {
         let lag = cluster.status.optime.ahead_of(me.position);
         match self.compare_with(me, answers, cluster) {
             verdict if self.weaken.has(Weakness::LsnBeforeLineage) => verdict,
+            Verdict::Take(_) if self.still_receives() => Verdict::Not("WAL still comes: the primary lives".into()),
             Verdict::Take(_) if self.may_lack_what_is_coming(cluster, lag) => self.wait_for_the_starting(lag),
             // Whatever is missing here the remote primary has.
             verdict @ Verdict::Take(_) if self.is_standby_cluster() => verdict,
@@ -265,6 +269,19 @@ impl Ha {
         let since = self.racing_since();
         let asynchronous = self.sync_active(cluster).is_none();
         asynchronous && lag > 0 && starting && self.now.boot.since(since) < self.settings.ttl
+    }
+
+    /// WAL has come within a `loop_wait`: whoever wrote it may have lost the store alone, and be back in a moment. It is
+    /// waited for as long as the configuration says (`primary_race_backoff`). In a standby cluster WAL always comes.
+    fn still_receives(&mut self) -> bool {
+        let (Some(since), limit) = (self.unlocked_since, self.settings.primary_race_backoff) else { return false };
+        let (over, quiet) = (since + limit, self.grew_at + self.settings.loop_wait);
+        let waits = self.now.boot < over && self.now.boot < quiet && !self.is_standby_cluster();
+        if waits {
+            self.timers.set_earlier(Timer::Race, over.min(quiet));
+            self.look_in(RACE_AGAIN);
+        }
+        waits
     }
 
     /// Since when this member could have taken the lock: its server is up, and the lock is free. After a long pause,
@@ -475,7 +492,8 @@ impl Ha {
     pub(super) fn promote(&mut self, because: &str) -> Decision {
         self.divergence = Divergence::default();
         let script = self.local.has_pre_promote.then_some(Step::Script(Script::PrePromote));
-        let steps = script.into_iter().chain([
+        let watchdog = self.watchdog_step_first();
+        let steps = watchdog.into_iter().chain(script).chain([
             Step::Reading,
             Step::Number,
             Step::Succession,

@@ -90,13 +90,13 @@ impl Ha {
             zero if zero.is_zero() => self.start_wait(),
             limit => limit,
         };
-        let steps = [
+        let steps = self.watchdog_step_first().into_iter().chain([
             Step::Fence,
             Step::Configure(Mode::Primary),
             Step::Launch(Starting::Primary),
             Step::Accept(wait),
             Step::Callback(super::Action::OnStart),
-        ];
+        ]);
         self.begin_op(Op::new(Kind::Start, because, steps));
         Decision::new("starting as primary", because)
     }

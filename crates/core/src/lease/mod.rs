@@ -9,6 +9,7 @@
 pub mod deadlines;
 pub mod keeper;
 pub mod verdict;
+pub mod watchdog;
 
 pub use deadlines::Deadlines;
 pub use keeper::Keeper;

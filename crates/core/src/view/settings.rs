@@ -65,6 +65,8 @@ pub struct Settings {
     pub failsafe_mode: bool,
     pub pause: bool,
     pub member_slots_ttl: Duration,
+    /// For how long a race is put off while WAL still comes (4.2).
+    pub primary_race_backoff: Duration,
     pub use_slots: bool,
     pub use_pg_rewind: bool,
     pub remove_on_rewind_failure: bool,
@@ -118,6 +120,7 @@ impl Settings {
             sync_node_count: node_count.max(u32::from(sync_strict)),
             failsafe_mode: flag("failsafe_mode"),
             pause: flag("pause"),
+            primary_race_backoff: seconds(&["primary_race_backoff"], 0, 0),
             member_slots_ttl: config.get("member_slots_ttl").and_then(time_span).unwrap_or(Duration::from_secs(1800)),
             use_slots: postgresql_flag("use_slots", true),
             use_pg_rewind: postgresql_flag("use_pg_rewind", false),

@@ -71,6 +71,10 @@ impl World {
             Act::SyncNames { setup } => self.sync_names(host, setup),
             Act::Signal { stop } => self.signal(host, *stop),
             Act::Arm { armed } => self.arm(host, *armed),
+            Act::OpenWatchdog { .. } | Act::TryWatchdog if self.hosts[host].quirks.watchdog_fails => {
+                Err(Failure::Failed("the watchdog /dev/watchdog cannot be used: no such device".to_owned()))
+            }
+            Act::OpenWatchdog { .. } | Act::CloseWatchdog | Act::TryWatchdog => Ok(Yield::Done),
             Act::PostBootstrap => self.post_bootstrap(host),
             Act::PutAside { suffix } => self.put_aside(host, *suffix),
             Act::RemoveCopies { keep_diverged } => self.remove_copies(host, *keep_diverged),

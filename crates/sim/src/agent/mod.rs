@@ -154,6 +154,8 @@ impl World {
             remove_on_rewind_failure: None,
             remove_on_diverged_timelines: None,
             has_leaderless_method: false,
+            watchdog: jogi_core::lease::watchdog::WatchdogMode::Off,
+            watchdog_margin: 5,
             start_wait_seconds: 60,
             name,
         };

@@ -27,6 +27,7 @@ pub fn duration(act: &Act, slow_disk: u32, rng: &mut Rng) -> Duration {
         Act::Intend { .. } | Act::Settle | Act::SaveDynamic { .. } => rng.millis(1, 5) * slow,
         Act::Configure { .. } => rng.millis(2, 15) * slow,
         Act::SyncNames { .. } => rng.millis(5, 60) * slow,
+        Act::OpenWatchdog { .. } | Act::CloseWatchdog | Act::TryWatchdog => rng.millis(1, 3),
         Act::Reload | Act::Signal { .. } | Act::Arm { .. } => rng.millis(1, 2),
         Act::Launch { .. } | Act::Promote { .. } => rng.millis(2, 20),
         Act::Fence { .. } => Duration::from_millis(1),

@@ -90,6 +90,9 @@ impl World {
             | Act::SyncNames { .. }
             | Act::Signal { .. }
             | Act::Arm { .. }
+            | Act::OpenWatchdog { .. }
+            | Act::CloseWatchdog
+            | Act::TryWatchdog
             | Act::PostBootstrap
             | Act::PutAside { .. }
             | Act::RemoveCopies { .. }
@@ -180,6 +183,9 @@ impl World {
             | Act::Fence { .. }
             | Act::Promote { .. }
             | Act::Arm { .. }
+            | Act::OpenWatchdog { .. }
+            | Act::CloseWatchdog
+            | Act::TryWatchdog
             | Act::PutAside { .. }
             | Act::RemoveCopies { .. }
             | Act::ResumeReplay

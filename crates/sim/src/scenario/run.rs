@@ -209,6 +209,8 @@ impl Runner {
         let Some(host) = args.first().and_then(|name| self.world.host_named(name)) else { return false };
         let quirks = &mut self.world.hosts[host].quirks;
         match word {
+            "fail-watchdog" => quirks.watchdog_fails = true,
+            "mend-watchdog" => quirks.watchdog_fails = false,
             "fail-scripts" => quirks.scripts_fail = true,
             "mend-scripts" => quirks.scripts_fail = false,
             "pend-restart" => quirks.pending_restart = true,

@@ -33,6 +33,17 @@ impl Ha {
                 doing.until = doing.until.or(Some(now + patience));
                 (Lane::Fence, Act::Signal { stop }, SHORT)
             }
+            Step::Watchdog => match self.watchdog_step() {
+                Ok(Some(act)) => (Lane::Watchdog, act, SHORT),
+                Ok(None) => {
+                    doing.outcome = Some(Ok(Yield::Done));
+                    return;
+                }
+                Err(why) => {
+                    doing.outcome = Some(Err(Failure::Refused(why)));
+                    return;
+                }
+            },
             Step::Fence => (Lane::Fence, Act::Fence { kill: true }, FENCE),
             Step::Look => (Lane::Look, Act::Look, SHORT),
             Step::EndOfWal => (Lane::Server, Act::FindEndOfWal, END_OF_WAL),

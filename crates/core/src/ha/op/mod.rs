@@ -70,6 +70,8 @@ impl Kind {
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
+    /// Where a watchdog is required, nothing goes on without it.
+    Watchdog,
     Script(Script),
     Checkpoint,
     Stop(Stop, Duration),
@@ -240,6 +242,7 @@ impl Step {
         match self {
             Step::Script(Script::PrePromote) => "the pre_promote script",
             Step::Script(Script::BeforeStop) => "the before_stop script",
+            Step::Watchdog => "the watchdog",
             Step::Checkpoint => "a checkpoint",
             Step::Stop(Stop::Fast, _) => "the fast shutdown",
             Step::Stop(Stop::Immediate, _) => "the immediate shutdown",
@@ -404,7 +407,8 @@ impl Step {
             | Step::Callback(_)
             | Step::Exit(..) => false,
             Step::Apply => needs == Needs::Reload,
-            Step::Script(_)
+            Step::Watchdog
+            | Step::Script(_)
             | Step::Checkpoint
             | Step::Stop(..)
             | Step::Fence

@@ -96,6 +96,7 @@ impl Ha {
                 self.note(NoteLevel::Warning, format!("{} failed: {failure}; going on", step.waits_for()));
                 Stand::Over
             }
+            (Step::Watchdog, outcome) => self.watchdog_stands(outcome),
             (Step::Configure(_), Ok(Yield::Configured { restart, unchanged })) => {
                 op.needs = match (unchanged, restart) {
                     (true, _) => Needs::Nothing,
