@@ -199,8 +199,13 @@ impl World {
         }
     }
 
+    /// The files are compared with what a running server has in force, which only it can tell.
     fn configure(&mut self, host: HostId, setup: &Setup) -> Outcome {
-        let phase = self.hosts[host].pg.phase();
+        let pg = &self.hosts[host].pg;
+        if pg.running.is_some() && !pg.answers() {
+            return Err(Failure::Failed("cannot read the settings that the running server has in force".to_owned()));
+        }
+        let phase = pg.phase();
         let name = self.hosts[host].name.clone();
         let remotes = self.remotes_of(&setup.mode);
         let Some(data) = self.hosts[host].pg.dir.readable_mut() else {

@@ -4,13 +4,16 @@
 //! and since then without a break: switched off, it promises nothing, not even for what was confirmed before. A commit
 //! that no standby had confirmed counts as well: then the key names no standby, and nobody but its own member may lead.
 //! A failover by hand goes where it is sent, whatever the key says: what was acknowledged before it may be lost.
-//! What does not count is what a server without the lock confirmed alone, that somebody else started beside its agent: by
-//! its files it waits for nobody, until it is closed (docs/reliability.md, gaps).
+//! What does not count is what a server without the lock confirmed that somebody else started beside its agent: alone, for
+//! by its files it may wait for nobody until it is closed, or after the cluster had gone on without it, with a standby
+//! that has not heard of that and still streams from it (docs/reliability.md, gaps).
 
 use super::{Rules, Violation};
+use crate::client::Acked;
 use crate::clock::Moment;
 use crate::net::HostId;
 use crate::postgres::Phase;
+use crate::wal::RecordId;
 use crate::world::World;
 
 #[derive(Clone, Debug, Default)]
@@ -47,9 +50,10 @@ impl Acknowledged {
     pub fn missing(&self, world: &World, primary: HostId) -> Option<Violation> {
         let since = self.since?;
         let tip = world.hosts[primary].pg.data()?.tip;
-        let acked =
-            world.clients.iter().flat_map(|c| &c.acked).filter(|a| a.at >= since && (a.synchronous || !a.unled));
-        let lost = acked.filter(|a| !world.wal.contains(tip, a.record)).min_by_key(|a| a.record)?;
+        let acked = world.clients.iter().flat_map(|c| &c.acked);
+        let counts = |a: &Acked| a.at >= since && (a.synchronous || !a.unled);
+        let missing = acked.filter(|a| counts(a) && !world.wal.contains(tip, a.record));
+        let lost = missing.filter(|a| !(a.unled && left_behind(world, tip, a.record))).min_by_key(|a| a.record)?;
         Some(Violation {
             at: world.now,
             check: "an acknowledged commit is missing from the primary",
@@ -63,4 +67,12 @@ impl Acknowledged {
             ),
         })
     }
+}
+
+/// Whether the log that ends in `tip` had gone another way before `record` was written. Records are numbered as they are
+/// written.
+fn left_behind(world: &World, tip: RecordId, record: RecordId) -> bool {
+    let Some(common) = world.wal.common(tip, record) else { return false };
+    let beyond = world.wal.back_from(tip).take_while(|at| *at != common);
+    beyond.last().is_some_and(|first| first < record)
 }
