@@ -160,6 +160,18 @@ pub fn lineage(timeline: u32, switches: &[(u32, u64)]) -> Lineage {
     }
 }
 
+/// A leader that a switchover to b is asked of, and that has made its checkpoint: the signal comes next.
+pub fn handing_over_to_b() -> Bench {
+    let mut b = Bench::leading();
+    let mut keys = herd(Some("a"));
+    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
+    b.see(view(&keys));
+    b.answered("b", replica_document(1, 2000));
+    b.expect("checkpoint");
+    b.done(Yield::Done);
+    b
+}
+
 impl Bench {
     /// An agent that has just begun, with a session and nothing known.
     pub fn begin(found: Found) -> Bench {

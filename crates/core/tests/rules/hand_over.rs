@@ -4,17 +4,11 @@ use jogi_core::Tick;
 use jogi_core::ha::server::ControlState;
 use jogi_core::ha::{Act, Event, Request, RequestId, Server, Stop, Yield};
 
-use crate::bench::{self, Bench, control, view};
+use crate::bench::{self, Bench, control};
 
 /// The leader has begun the fast stop of a switchover to b.
 fn stopping_for_b() -> Bench {
-    let mut b = Bench::leading();
-    let mut keys = bench::herd(Some("a"));
-    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
-    b.see(view(&keys));
-    b.answered("b", bench::replica_document(1, 2000));
-    b.expect("checkpoint");
-    b.done(Yield::Done);
+    let mut b = bench::handing_over_to_b();
     b.expect("signal");
     b.done(Yield::Done);
     b

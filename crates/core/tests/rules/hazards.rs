@@ -39,13 +39,7 @@ fn an_interrupted_rewind_is_done_again_and_never_started() {
 
 #[test]
 fn a_hand_over_whose_end_is_unknown_gives_nothing_away() {
-    let mut b = Bench::leading();
-    let mut keys = bench::herd(Some("a"));
-    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
-    b.see(view(&keys));
-    b.answered("b", bench::replica_document(1, 2000));
-    b.expect("checkpoint");
-    b.done(Yield::Done);
+    let mut b = bench::handing_over_to_b();
     b.expect("signal");
     b.done(Yield::Done);
     b.exited();

@@ -111,13 +111,7 @@ fn a_silent_member_does_not_stop_the_race() {
 
 #[test]
 fn a_switchover_stops_first_and_chooses_its_winner_after() {
-    let mut b = Bench::leading();
-    let mut keys = bench::herd(Some("a"));
-    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
-    b.see(view(&keys));
-    b.answered("b", bench::replica_document(1, 2000));
-    b.expect("checkpoint");
-    b.done(Yield::Done);
+    let mut b = bench::handing_over_to_b();
     let signal = b.expect("signal");
     assert!(matches!(signal, Act::Signal { stop: Stop::Fast }));
     b.done(Yield::Done);
