@@ -32,6 +32,7 @@ fn main() {
         report.seeds,
         hours * 60.0 / took
     );
+    println!("what herds of three and more lived through: {}", report.hours);
 }
 
 fn tell(seed: u64, given: &Options, weakness: Weaknesses) {

@@ -133,11 +133,7 @@ impl Plan {
         if let (Value::Object(all), Value::Object(more)) = (&mut dynamic, profile.settings(&mut Rng::new(seed))) {
             all.extend(more);
         }
-        let clients = if rng.one_in(4) {
-            (0..rng.range(2, 5)).map(|_| rng.millis(50, 500)).collect()
-        } else {
-            vec![rng.millis(400, 900)]
-        };
+        let clients = clients(&mut rng, profile);
         let scripts = rng.one_in(3);
         let mut faults = faults(&mut rng, profile, gentle);
         if let Some(only) = &options.only {
@@ -173,6 +169,18 @@ fn modes(seed: u64) -> Map<String, Value> {
         modes.insert("maximum_lag_on_syncnode".to_owned(), json!(rng.pick(&[-1, -1, 200, 1_048_576])));
     }
     modes
+}
+
+/// Time between two writes of each client. Over many seeds they commit about once a second, as a cluster-hour asks for:
+/// most herds less often, some in every window that a fault opens. A hazard is met under load.
+fn clients(rng: &mut Rng, profile: Profile) -> Vec<Duration> {
+    let (busy_one_in, busy, quiet) =
+        if profile.is_hazard() { (4, (50, 500), (400, 900)) } else { (20, (100, 600), (900, 2_500)) };
+    if rng.one_in(busy_one_in) {
+        (0..rng.range(2, 5)).map(|_| rng.millis(busy.0, busy.1)).collect()
+    } else {
+        vec![rng.millis(quiet.0, quiet.1)]
+    }
 }
 
 fn settings(rng: &mut Rng, modes: Map<String, Value>) -> Value {

@@ -51,6 +51,18 @@ impl Hours {
     }
 }
 
+impl std::fmt::Display for Hours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hours = self.time.as_secs_f64() / 3600.0;
+        let (faults, changes) = (self.faults as f64 / hours, self.leader_changes as f64 / hours);
+        let commits = self.commits as f64 / self.time.as_secs_f64();
+        write!(
+            f,
+            "{hours:.1} h, an hour with {faults:.0} faults and {changes:.0} leader changes, {commits:.2} commits/s"
+        )
+    }
+}
+
 /// From so many seeds on, everything has to have happened.
 pub const ENOUGH_SEEDS: u64 = 2000;
 
