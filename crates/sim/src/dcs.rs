@@ -1,5 +1,6 @@
 //! The way to the store and back: requests, their answers, watches, expiry.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use jogi_core::ha::EffectId;
 use jogi_core::view::{Cluster, Leader};
 
 use crate::agent::ToAgent;
+use crate::clock::Moment;
 use crate::net::{HostId, Node};
 use crate::store::{Answer, Health, Request};
 use crate::trace::Topic;
 use crate::weakness::Weakness;
-use crate::world::{Happening, World};
+use crate::world::{Happening, Host, World};
 
 /// One request on its way.
 #[derive(Clone, Debug)]
@@ -43,6 +45,27 @@ pub struct Watch {
     pub missed: bool,
 }
 
+/// What the store has shown lately, and since when: for servers of it that lag.
+#[derive(Debug, Default)]
+pub struct Past(VecDeque<(Moment, Arc<Cluster>)>);
+
+impl Past {
+    fn remember(&mut self, now: Moment, view: &Arc<Cluster>) {
+        self.0.push_back((now, view.clone()));
+        while self.0.get(1).is_some_and(|(since, _)| now.since(*since) > LAGS_AT_MOST) {
+            self.0.pop_front();
+        }
+    }
+
+    /// What it showed so long ago: nothing, before anything was written.
+    fn ago(&self, now: Moment, lag: Duration) -> Arc<Cluster> {
+        let shown = self.0.iter().rev().find(|(since, _)| now.since(*since) >= lag);
+        shown.map(|(_, view)| view.clone()).unwrap_or_default()
+    }
+}
+
+/// No server of the store is further behind than this.
+const LAGS_AT_MOST: Duration = Duration::from_secs(30);
 /// How often a watch makes sure that its connection lives, and tries again when it does not.
 const WATCH_CHECK: Duration = Duration::from_secs(1);
 const WATCH_TRIES: Duration = Duration::from_secs(1);
@@ -62,8 +85,11 @@ impl World {
         let looked_at = self.trace.wants(Topic::Store) || !self.weakness.is_empty();
         let kept = looked_at.then(|| request.clone());
         let World { store, rng, now, .. } = self;
-        let answer = store.serve(request, *now, rng);
+        let mut answer = store.serve(request, *now, rng);
         self.schedule_expiry();
+        if let (Purpose::Watch, Some(Answer::Loaded(view))) = (for_, &mut answer) {
+            self.as_watched_by(host, view);
+        }
         let answer = match &kept {
             Some(request) => answer.map(|answer| self.as_weakened(host, request, answer)),
             None => answer,
@@ -92,6 +118,17 @@ impl World {
         Answer::Extended { leader: Some(leader) }
     }
 
+    /// A watch begins with what its server has.
+    fn as_watched_by(&mut self, host: HostId, view: &mut Arc<Cluster>) {
+        let lag = self.hosts[host].store_lag;
+        if lag.is_zero() {
+            return;
+        }
+        let shown = self.past.ago(self.now, lag);
+        self.counts.stale_reads += u64::from(shown != *view);
+        *view = shown;
+    }
+
     pub fn schedule_expiry(&mut self) {
         let Some(at) = self.store.next_expiry() else { return };
         if self.expiry_at.is_none_or(|scheduled| at < scheduled) {
@@ -117,13 +154,14 @@ impl World {
             self.last_leader = leader;
         }
         let view = self.store.view();
+        self.past.remember(self.now, &view);
         for host in 0..self.hosts.len() {
             self.notify(host, view.clone());
         }
     }
 
     fn notify(&mut self, host: HostId, view: Arc<Cluster>) {
-        let incarnation = self.hosts[host].incarnation;
+        let Host { incarnation, store_lag, .. } = self.hosts[host];
         let Some(agent) = self.hosts[host].agent.as_mut().filter(|a| a.watch.connected) else { return };
         let delay = match self.store.health {
             Health::Well => self.net.send(Node::Store, Node::Host(host), &mut self.rng),
@@ -133,7 +171,7 @@ impl World {
             None => agent.watch.missed = true,
             Some(delay) => {
                 // One stream: a later change never overtakes an earlier one.
-                let at = (self.now + delay + agent.watch_delay).max(agent.last_watch_arrival);
+                let at = (self.now + delay + store_lag).max(agent.last_watch_arrival);
                 agent.last_watch_arrival = at;
                 self.schedule_at(at, Happening::Agent { host, incarnation, what: ToAgent::Watched(view) });
             }

@@ -54,6 +54,8 @@ pub enum Fault {
     StoreFails(String),
     StoreAppliesAndFails(String),
     StoreChangesLeader,
+    /// The store's server that this member watches is so far behind: its watch brings everything late, and shows what was
+    /// then when it begins anew. Linearizable readings are not affected: for them the server asks its leader.
     DelayWatch(HostId, Duration),
     DelayReplication(Duration),
     FailClones(HostId, u32),
@@ -157,11 +159,7 @@ impl World {
                 let now = self.now;
                 self.store.change_leader(now);
             }
-            Fault::DelayWatch(host, delay) => {
-                if let Some(agent) = self.hosts[host].agent.as_mut() {
-                    agent.watch_delay = delay;
-                }
-            }
+            Fault::DelayWatch(host, delay) => self.hosts[host].store_lag = delay,
             Fault::DelayReplication(delay) => self.replication_delay = delay,
             Fault::FailClones(host, times) => self.hosts[host].failing_clones = times,
             Fault::FailStarts(host, why) => self.hosts[host].pg.fail_starts = why,

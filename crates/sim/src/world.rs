@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::agent::{Agent, ToAgent, is_due};
 use crate::client::{self, Client};
 use crate::clock::{Clock, Moment};
-use crate::dcs::StoreCall;
+use crate::dcs::{Past, StoreCall};
 use crate::fault::Fault;
 use crate::guard::Guard;
 use crate::invariants::Checks;
@@ -136,6 +136,8 @@ pub struct Host {
     pub put_aside: usize,
     /// The service manager starts an agent that has ended again after so long.
     pub restarts_after: Option<Duration>,
+    /// How far behind the store's server is that it watches.
+    pub store_lag: Duration,
     /// PostgreSQL was started by somebody else: writable without a lease until the agent ends it.
     pub stray: bool,
     pub tags: Value,
@@ -179,6 +181,8 @@ pub struct Counts {
     pub bootstraps: u64,
     pub faults: u64,
     pub stuck: u64,
+    /// Watches that began with what had been.
+    pub stale_reads: u64,
 }
 
 impl Counts {
@@ -200,6 +204,7 @@ impl Counts {
         self.bootstraps += other.bootstraps;
         self.faults += other.faults;
         self.stuck += other.stuck;
+        self.stale_reads += other.stale_reads;
     }
 }
 
@@ -233,6 +238,7 @@ pub struct World {
     pub replies: Vec<(HostId, jogi_core::ha::Reply)>,
     /// What the agents noted, while a trace is kept.
     pub noted: Vec<(HostId, String)>,
+    pub(crate) past: Past,
     /// Up to where the readers of logical slots have taken what the slots gave them.
     pub readers: BTreeMap<jogi_core::SlotName, jogi_core::Lsn>,
     pub(crate) watched_revision: u64,
@@ -272,6 +278,7 @@ impl World {
             systems: BTreeSet::new(),
             replies: Vec::new(),
             noted: Vec::new(),
+            past: Past::default(),
             readers: BTreeMap::new(),
             watched_revision: 0,
             last_leader: None,
@@ -464,6 +471,7 @@ fn new_host(name: &str, rng: &mut Rng) -> Host {
         aside: Vec::new(),
         put_aside: 0,
         restarts_after: None,
+        store_lag: Duration::ZERO,
         stray: false,
         tags: Value::Object(serde_json::Map::new()),
         failing_clones: 0,

@@ -112,8 +112,6 @@ pub struct Agent {
     core_timer: Option<Moment>,
     keeper_timer: Option<Moment>,
     pub watch: Watch,
-    /// Added to everything that the watch brings.
-    pub watch_delay: Duration,
     pub last_watch_arrival: Moment,
     lease: Lease,
     permitted: Option<Tick>,
@@ -192,7 +190,6 @@ impl World {
             core_timer: None,
             keeper_timer: None,
             watch: Watch::default(),
-            watch_delay: Duration::ZERO,
             last_watch_arrival: self.now,
             lease: Lease::default(),
             permitted: None,

@@ -115,7 +115,7 @@ impl Report {
         faults.chain(effects).chain(others).chain(modes).collect()
     }
 
-    fn others(&self) -> [(&'static str, u64); 12] {
+    fn others(&self) -> [(&'static str, u64); 13] {
         let counts = &self.counts;
         [
             ("promotions", counts.promotions),
@@ -127,6 +127,7 @@ impl Report {
             ("rewinds", counts.rewinds),
             ("closed by the guard at soft", counts.closed_at_soft),
             ("killed by the guard at hard", counts.killed_at_hard),
+            ("stale readings", counts.stale_reads),
             ("dones lost", counts.dones_lost),
             ("dones late", counts.dones_late),
             ("dones reordered", counts.dones_reordered),
