@@ -74,8 +74,11 @@ fn given_up(world: &World, host: HostId) -> Option<(RecordId, RecordId)> {
     Some((*acked.first()?, *acked.last()?))
 }
 
-/// `384 bytes of it (0/1503C40 to 0/1503DC0) …`
+/// `384 bytes of it (0/1503C40 to 0/1503DC0) …`; or all of it, where a history could not be read.
 fn range(note: &str) -> Option<(Lsn, Lsn)> {
+    if note.contains("all of ours may be given up") {
+        return Some((Lsn::INVALID, Lsn(u64::MAX)));
+    }
     let (_, rest) = note.split_once("bytes of it (")?;
     let (inside, _) = rest.split_once(')')?;
     let (from, to) = inside.split_once(" to ")?;
@@ -92,5 +95,7 @@ mod tests {
                     0/1503DC0) are given up";
         assert_eq!(range(note), Some((Lsn(0x1503C40), Lsn(0x1503DC0))));
         assert_eq!(range("our WAL is not part of b's"), None);
+        let all = "where the two part is not known, so all of ours may be given up";
+        assert_eq!(range(all), Some((Lsn(0), Lsn(u64::MAX))));
     }
 }
