@@ -11,6 +11,7 @@ mod lease_covers_writer;
 pub mod liveness;
 pub mod lost_rows;
 mod one_history;
+pub mod permanent_slots;
 mod reported;
 mod single_writer;
 mod strays_are_closed;

@@ -46,7 +46,8 @@ impl StraysAreClosed {
     }
 }
 
+/// Whoever has not heard that a pause is over leaves the server alone (docs/reliability.md, gaps).
 fn may_act_on(host: &Host) -> bool {
-    let acts = host.agent.as_ref().is_some_and(|agent| agent.stall == Stall::No);
+    let acts = host.agent.as_ref().is_some_and(|agent| agent.stall == Stall::No && !agent.ha.settings().pause);
     host.stray && host.pg.can_commit() && acts && host.pg.hang() == Hang::No && host.pg.stuck_backend.is_none()
 }

@@ -6,7 +6,7 @@ use jogi_core::ha::{Request, Restart};
 use jogi_core::view::Key;
 use serde_json::{Value, json};
 
-use super::plan::Planned;
+use super::plan::{Planned, permanent_slots};
 use crate::fault::Fault;
 use crate::invariants::liveness::is_healthy;
 use crate::net::{HostId, Node};
@@ -72,6 +72,7 @@ pub enum Kind {
     Pause,
     ChangeTtl,
     ChangeSync,
+    ChangeSlots,
     AddMember,
     RemoveMember,
     LoseIdentity,
@@ -79,7 +80,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 46] = [
+    pub const ALL: [Kind; 47] = [
         Kind::Isolate,
         Kind::CutStore,
         Kind::CutPeers,
@@ -124,6 +125,7 @@ impl Kind {
         Kind::Pause,
         Kind::ChangeTtl,
         Kind::ChangeSync,
+        Kind::ChangeSlots,
         Kind::AddMember,
         Kind::RemoveMember,
     ];
@@ -174,6 +176,7 @@ impl Kind {
             | Kind::Pause
             | Kind::ChangeTtl
             | Kind::ChangeSync
+            | Kind::ChangeSlots
             | Kind::AddMember
             | Kind::RemoveMember => Group::Operator,
         }
@@ -193,6 +196,7 @@ impl Kind {
             | Kind::Switchover
             | Kind::Restart
             | Kind::Shutdown
+            | Kind::ChangeSlots
             | Kind::CutStore => true,
             Kind::Isolate
             | Kind::CutPeers
@@ -291,6 +295,7 @@ impl Kind {
             Kind::Pause => Fault::Patch(json!({"pause": true})),
             Kind::ChangeTtl => Fault::Patch(json!({"ttl": 2 + size % 18})),
             Kind::ChangeSync => Fault::Patch(sync_settings(size)),
+            Kind::ChangeSlots => Fault::Patch(json!({"slots": slots(size)})),
             Kind::AddMember => Fault::AddMember((0..world.hosts.len()).find(|h| world.hosts[*h].absent)?),
             Kind::RemoveMember => remove_member(world, host)?,
             Kind::LoseIdentity => Fault::LoseIdentity,
@@ -395,6 +400,15 @@ fn sync_settings(size: u64) -> Value {
         "synchronous_mode_strict": (size / 6).is_multiple_of(4),
         "maximum_lag_on_syncnode": if (size / 24).is_multiple_of(2) { json!(-1) } else { json!(1_048_576) },
     })
+}
+
+/// None any more; the physical one, beside what there is; or both.
+fn slots(size: u64) -> Value {
+    match size % 3 {
+        0 => Value::Null,
+        1 => permanent_slots(false),
+        _ => permanent_slots(true),
+    }
 }
 
 impl std::fmt::Display for Kind {

@@ -168,7 +168,19 @@ fn modes(seed: u64) -> Map<String, Value> {
         modes.insert("synchronous_mode_strict".to_owned(), json!(rng.one_in(4)));
         modes.insert("maximum_lag_on_syncnode".to_owned(), json!(rng.pick(&[-1, -1, 200, 1_048_576])));
     }
+    if rng.one_in(6) {
+        modes.insert("slots".to_owned(), permanent_slots(rng.one_in(2)));
+    }
     modes
+}
+
+/// A slot for a backup, and one for a reader of changes.
+pub fn permanent_slots(logical: bool) -> Value {
+    let mut slots = json!({"backup": {"type": "physical"}});
+    if logical {
+        slots["changes"] = json!({"type": "logical", "database": "app", "plugin": "pgoutput"});
+    }
+    slots
 }
 
 /// Time between two writes of each client. Over many seeds they commit about once a second, as a cluster-hour asks for:

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jogi_core::view::{Settings, SyncMode};
+use serde_json::Value;
 
 use super::kind::Kind;
 use super::run::Ended;
@@ -76,7 +77,8 @@ impl Report {
         self.simulated += time;
         self.digest = self.digest.rotate_left(5) ^ world.digest();
         self.counts.add(&world.counts);
-        let modes = MODES.iter().filter(|(_, has)| has(&Settings::from_value(&world.herd.dynamic)));
+        let (dynamic, settings) = (&world.herd.dynamic, Settings::from_value(&world.herd.dynamic));
+        let modes = MODES.iter().filter(|(_, has)| has(dynamic, &settings));
         modes.for_each(|(mode, _)| *self.modes.entry(mode).or_default() += 1);
         if world.hosts.len() >= 3 {
             self.hours.time += time;
@@ -135,21 +137,23 @@ impl Report {
     }
 }
 
-type Has = fn(&Settings) -> bool;
+type Has = fn(&Value, &Settings) -> bool;
 
 /// What a herd can promise from its beginning.
-const MODES: [(&str, Has); 7] = [
-    ("failsafe", |s| s.failsafe_mode),
-    ("priority", |s| s.sync_mode == SyncMode::Priority),
-    ("quorum", |s| s.sync_mode == SyncMode::Quorum),
-    ("strict", |s| s.is_sync() && s.sync_strict),
-    ("several synchronous nodes", |s| s.is_sync() && s.sync_node_count > 1),
-    ("failsafe and synchronous", |s| s.is_sync() && s.failsafe_mode),
-    ("maximum lag on syncnode", |s| s.is_sync() && s.maximum_lag_on_syncnode >= 0),
+const MODES: [(&str, Has); 9] = [
+    ("failsafe", |_, s| s.failsafe_mode),
+    ("priority", |_, s| s.sync_mode == SyncMode::Priority),
+    ("quorum", |_, s| s.sync_mode == SyncMode::Quorum),
+    ("strict", |_, s| s.is_sync() && s.sync_strict),
+    ("several synchronous nodes", |_, s| s.is_sync() && s.sync_node_count > 1),
+    ("failsafe and synchronous", |_, s| s.is_sync() && s.failsafe_mode),
+    ("permanent slots", |dynamic, _| dynamic.get("slots").is_some()),
+    ("permanent logical slots", |dynamic, _| dynamic.get("slots").is_some_and(|s| s.get("changes").is_some())),
+    ("maximum lag on syncnode", |_, s| s.is_sync() && s.maximum_lag_on_syncnode >= 0),
 ];
 
 /// What the core can ask for and the simulator's herds give it reason to.
-const EFFECTS: [&str; 34] = [
+const EFFECTS: [&str; 38] = [
     "acquire",
     "release",
     "release-stale",
@@ -178,6 +182,10 @@ const EFFECTS: [&str; 34] = [
     "rewind",
     "checkpoint",
     "slots",
+    "logical-slots",
+    "ask-horizon",
+    "fetch-slots",
+    "install-slots",
     "script",
     "callback",
     "save-dynamic",

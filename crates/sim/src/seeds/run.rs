@@ -11,8 +11,9 @@ use crate::agent::Stall;
 use crate::clock::Moment;
 use crate::fault::Fault;
 use crate::invariants::Checks;
-use crate::invariants::liveness::{is_healthy, why_not};
+use crate::invariants::liveness::why_not;
 use crate::invariants::lost_rows::lost;
+use crate::invariants::permanent_slots::slot_amiss;
 use crate::store::Health;
 use crate::trace::Level;
 use crate::weakness::Weaknesses;
@@ -91,11 +92,12 @@ struct Run {
 impl Run {
     fn until_healthy(&mut self, limit: Duration, when: &str) -> Option<Failure> {
         let until = self.world.now + limit;
-        self.world.run_while(until, |world| !is_healthy(world));
+        let amiss = |world: &World| why_not(world).or_else(|| slot_amiss(world));
+        self.world.run_while(until, |world| amiss(world).is_some());
         if self.world.checks.failed() {
             return None;
         }
-        let why = why_not(&self.world)?;
+        let why = amiss(&self.world)?;
         let text = format!("{when} the herd is not healthy within {} s: {why}{}", limit.as_secs(), said(&self.world));
         Some(Failure { check: "the herd heals", text })
     }
