@@ -2,13 +2,16 @@
 //!
 //! HTTP/1.0, one answer per connection, its end is the end of the connection: no `Content-Length` but on error pages.
 //! `Server`, `Date` and `Content-Type` come first, in this order, then the configured headers.
+//!
+//! A client that can keep its connection is answered in HTTP/1.1 with a `Content-Length` at the end of the same head, so
+//! that a check each second, or thousands of them, cost no connection each ([`Wire`]).
 
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use jogi_config::local::{RestApi, ServerTokens};
 use jogi_config::python;
 use serde_json::Value;
@@ -80,11 +83,11 @@ impl Answer {
         }
     }
 
-    pub fn render(self, fixed: &Headers, head_only: bool) -> Response<Body> {
+    pub fn render(self, fixed: &Headers, wire: Wire) -> Response<Body> {
         match self {
-            Answer::Bare(status) => response(status, None),
+            Answer::Bare(status) => wire.response(status, None),
             Answer::Full { status, content_type, headers, body } => {
-                let mut response = response(status, Some(body));
+                let mut response = wire.response(status, Some(body));
                 fixed.begin(&mut response);
                 for (name, value) in headers {
                     append(&mut response, name, &value);
@@ -98,7 +101,7 @@ impl Answer {
             Answer::ErrorPage { status, message, explain } => {
                 let page = error_page(status, message.as_deref(), explain.as_deref());
                 let length = page.len();
-                let mut response = response(status, Some(page).filter(|_| !head_only));
+                let mut response = Wire::CLOSES.response(status, Some(page).filter(|_| !wire.head_only));
                 fixed.begin(&mut response);
                 append(&mut response, CONNECTION, "close");
                 append(&mut response, CONTENT_TYPE, "text/html;charset=utf-8");
@@ -115,13 +118,48 @@ fn append(response: &mut Response<Body>, name: HeaderName, value: &str) {
     }
 }
 
-/// A body whose length is not told, so that none is written into the head.
-fn response(status: u16, body: Option<String>) -> Response<Body> {
-    let chunks = body.map(|text| Ok::<_, Infallible>(Bytes::from(text)));
-    let mut response = Response::new(Body::from_stream(stream::iter(chunks)));
-    *response.version_mut() = Version::HTTP_10;
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
+/// The form in which a client takes its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wire {
+    keeps: bool,
+    head_only: bool,
+}
+
+impl Wire {
+    /// As Patroni answers everybody.
+    const CLOSES: Wire = Wire { keeps: false, head_only: false };
+
+    /// Whoever speaks HTTP/1.1 keeps the connection unless it says `close`; HTTP/1.0 keeps it when it says
+    /// `keep-alive`. `may_keep`: the endpoint allows it.
+    pub fn of(version: Version, method: &Method, headers: &HeaderMap, may_keep: bool) -> Wire {
+        let wishes = match version {
+            Version::HTTP_11 => !says(headers, "close"),
+            _ => says(headers, "keep-alive"),
+        };
+        Wire { keeps: may_keep && wishes, head_only: method == Method::HEAD }
+    }
+
+    fn response(self, status: u16, body: Option<String>) -> Response<Body> {
+        let (version, body) = match self.keeps {
+            // Its length is known, and told.
+            true => (Version::HTTP_11, body.map_or_else(Body::empty, Body::from)),
+            // A body whose length is not told, so that none is written into the head.
+            false => {
+                let chunks = body.map(|text| Ok::<_, Infallible>(Bytes::from(text)));
+                (Version::HTTP_10, Body::from_stream(stream::iter(chunks)))
+            }
+        };
+        let mut response = Response::new(body);
+        *response.version_mut() = version;
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response
+    }
+}
+
+/// Whether the client's `Connection` header has this word.
+fn says(headers: &HeaderMap, word: &str) -> bool {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|said| said.trim().eq_ignore_ascii_case(word))
 }
 
 /// The headers that the configuration decides.
@@ -214,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_bare_answer_has_no_headers() {
-        let response = Answer::Bare(503).render(&Headers::default(), false);
+        let response = Answer::Bare(503).render(&Headers::default(), Wire::CLOSES);
         assert_eq!((response.status().as_u16(), response.headers().len()), (503, 0));
         assert_eq!(response.version(), Version::HTTP_10);
     }

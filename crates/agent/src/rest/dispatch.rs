@@ -2,6 +2,9 @@
 //!
 //! The first component of the path and the method name an endpoint; what follows in the path is ignored. Every other GET,
 //! HEAD and OPTIONS is a health check, every other method is refused.
+//!
+//! Looks may be repeated on one connection. What acts, and the status document that elections read, are answered on a
+//! connection of their own, as by Patroni: no election hangs on a connection that is older than the fault it is about.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
 use jogi_net::serve::Peer;
 
-use super::answer::Answer;
+use super::answer::{Answer, Wire};
 use super::api::Api;
 use super::query::Query;
 use super::switchover::Action;
@@ -30,8 +33,9 @@ pub(super) async fn handle(api: Arc<Api>, request: Request<Body>) -> Response<Bo
         path: head.uri.path(),
         query: Query::parse(head.uri.query()),
     };
+    let wire = Wire::of(head.version, &head.method, &head.headers, call.may_keep(&head.method));
     let answer = call.dispatch(&head.method, body).await.unwrap_or_else(|refusal| refusal);
-    answer.render(&api.headers.load(), head.method == Method::HEAD)
+    answer.render(&api.headers.load(), wire)
 }
 
 struct Call<'a> {
@@ -45,8 +49,20 @@ struct Call<'a> {
 type Answered = Result<Answer, Answer>;
 
 impl Call<'_> {
+    fn component(&self) -> &str {
+        self.path.trim_start_matches('/').split('/').next().unwrap_or("")
+    }
+
+    /// Whether the connection may be used again afterwards.
+    fn may_keep(&self, method: &Method) -> bool {
+        match method.as_str() {
+            "GET" => self.component() != "patroni",
+            other => matches!(other, "HEAD" | "OPTIONS"),
+        }
+    }
+
     async fn dispatch(&self, method: &Method, body: Body) -> Answered {
-        let component = self.path.trim_start_matches('/').split('/').next().unwrap_or("");
+        let component = self.component();
         match method.as_str() {
             "GET" => Ok(self.get(component).await),
             "HEAD" | "OPTIONS" => Ok(health::get(self.api, self.path, &self.query, true).await),

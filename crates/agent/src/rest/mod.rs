@@ -7,7 +7,7 @@
 //!   waits at most [`live::PATIENCE`] for it; then the snapshot is shown with its age.
 //! - What changes something goes to the core as a [`Request`](jogi_core::ha::Request), and its answer comes back: nothing here acts. Only the
 //!   dynamic configuration is written directly, by compare and swap.
-//! - Codes, texts, headers and the form of JSON are Patroni's (`docs/rest-api.md`); all that is ours stands below the
+//! - Codes, texts, headers and the form of JSON are Patroni's (`docs/compatibility.md`); all that is ours stands below the
 //!   one field `jogi`.
 //! - Every wait has an end, and every connection's number and time is bounded by [`jogi_net::serve`].
 //!

@@ -18,6 +18,17 @@ use super::api::{Api, OPERATION_PATIENCE};
 use super::{Options, dispatch, listen};
 use crate::glue::Configuration;
 
+/// Load balancers, monitors and members together keep a few dozen; more than this is a client that forgets to close,
+/// and costs the member's memory (some 20 kB each). The one idle for longest then makes room.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Checks come every few seconds; who asks less often than this may as well connect anew, and a client that vanished
+/// without a word (its host lost power) holds its place no longer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An operation's own patience ends before the connection's.
+const REQUEST_TIMEOUT: Duration = OPERATION_PATIENCE.saturating_add(Duration::from_secs(60));
+
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
@@ -32,9 +43,9 @@ pub enum RestError {
     Tls(#[from] TlsError),
 }
 
-/// Binds and serves from then on, for as long as the runtime lives. A later configuration counts at once: access, headers
-/// and certificates without closing anything, another address or the change between http and https by a new
-/// listener; what cannot be used leaves everything as it was.
+/// Binds and serves from then on, for as long as the runtime lives. A later configuration counts at once: access and
+/// headers without closing anything, certificates and TLS options by closing the connections that were kept, another
+/// address or the change between http and https by a new listener; what cannot be used leaves everything as it was.
 pub async fn serve(options: Options) -> Result<(), RestError> {
     let mut configuration = options.configuration.clone();
     let local = Arc::clone(&configuration.borrow_and_update());
@@ -66,9 +77,12 @@ impl Server {
     fn run(api: &Arc<Api>, restapi: &RestApi, tls: Option<Arc<SwappableServerTls>>, listener: TcpListener) -> Server {
         let api = Arc::clone(api);
         let router = axum::Router::new().fallback(move |request| dispatch::handle(Arc::clone(&api), request));
-        // An operation's own patience ends before the connection's.
-        let options =
-            ServeOptions { request_timeout: OPERATION_PATIENCE + Duration::from_secs(60), ..ServeOptions::default() };
+        let options = ServeOptions {
+            max_connections: MAX_CONNECTIONS,
+            header_timeout: IDLE_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            ..ServeOptions::default()
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
             let _ = stopped.await;

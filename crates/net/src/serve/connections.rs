@@ -29,6 +29,8 @@ struct State {
 
 struct Activity {
     requests: usize,
+    /// There has been a request.
+    used: bool,
     /// The end of the last request, or the beginning.
     idle_since: Instant,
     /// The end of the request's time.
@@ -100,7 +102,7 @@ impl Connections {
 
 impl State {
     fn new() -> State {
-        let activity = Activity { requests: 0, idle_since: Instant::now(), ends: None };
+        let activity = Activity { requests: 0, used: false, idle_since: Instant::now(), ends: None };
         State { close: AtomicBool::new(false), told: Notify::new(), activity: Mutex::new(activity) }
     }
 
@@ -124,6 +126,7 @@ impl Slot {
     pub(super) fn busy(&self, limit: Duration) -> Busy {
         let mut activity = self.state.activity();
         activity.requests += 1;
+        activity.used = true;
         let end = Instant::now() + limit;
         activity.ends = Some(activity.ends.map_or(end, |e| e.min(end)));
         drop(activity);
@@ -136,6 +139,17 @@ impl Slot {
         while !self.state.close.load(Ordering::SeqCst) {
             let told = self.state.told.notified();
             if self.state.close.load(Ordering::SeqCst) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Ends when the first request has come.
+    pub(super) async fn used(&self) {
+        loop {
+            let told = self.state.told.notified();
+            if self.state.activity().used {
                 return;
             }
             told.await;

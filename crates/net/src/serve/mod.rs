@@ -23,6 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
@@ -121,13 +122,15 @@ impl Server {
             let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, millis(self.options.header_timeout));
             let Some(tls) = &self.tls else {
                 let peer = Peer { address, certified: false, encrypted: false };
-                return self.requests(stream, peer, &slot).await;
+                return self.requests(stream, peer, &slot, std::future::pending()).await;
             };
+            let replacements = tls.replacements();
             let acceptor = TlsAcceptor::from(tls.current());
             match timeout(self.options.handshake_timeout, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let certified = stream.get_ref().1.peer_certificates().is_some();
-                    self.requests(stream, Peer { address, certified, encrypted: true }, &slot).await;
+                    let peer = Peer { address, certified, encrypted: true };
+                    self.requests(stream, peer, &slot, replaced(replacements, &slot)).await;
                 }
                 Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
                 Err(_) => debug!(%address, "no TLS handshake in time"),
@@ -139,7 +142,14 @@ impl Server {
         }
     }
 
-    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: Peer, slot: &Slot) {
+    /// Answers requests until the client or the server has enough, or the connection is `outdated`.
+    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: Peer,
+        slot: &Slot,
+        outdated: impl Future<Output = ()>,
+    ) {
         let service = service_fn(|request| self.request(request, peer, slot));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -151,7 +161,7 @@ impl Server {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = slot.told_to_close() => {
+            () = either(slot.told_to_close(), outdated) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -182,6 +192,22 @@ impl Server {
             }
         };
         Ok(answer.map(|body| BusyBody::new(body, busy)))
+    }
+}
+
+/// Ends when other TLS options count than those under which the connection came. Who has just come is answered first.
+async fn replaced(mut replacements: watch::Receiver<()>, slot: &Slot) {
+    match replacements.changed().await {
+        Ok(()) => slot.used().await,
+        // The options live as long as the server.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+    tokio::select! {
+        () = a => {}
+        () = b => {}
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::sync::watch;
 
 use super::verify::ClientVerifier;
 use super::{TlsError, certificate_serial, load_certificates, load_identity, provider};
@@ -61,9 +62,10 @@ impl ServerTls {
 }
 
 /// A server's TLS configuration that can change while connections are accepted with it: a new one counts
-/// from the next handshake, connections that stand keep theirs.
+/// from the next handshake. Who holds connections learns of it by [`SwappableServerTls::replacements`].
 pub struct SwappableServerTls {
     current: ArcSwap<ServerConfig>,
+    replaced: watch::Sender<()>,
     loaded: Mutex<Loaded>,
 }
 
@@ -76,11 +78,20 @@ impl SwappableServerTls {
     pub fn new(options: ServerTls) -> Result<SwappableServerTls, TlsError> {
         let serial = certificate_serial(&options.cert)?;
         let current = ArcSwap::from_pointee(options.build()?);
-        Ok(SwappableServerTls { current, loaded: Mutex::new(Loaded { options, serial }) })
+        Ok(SwappableServerTls {
+            current,
+            replaced: watch::Sender::new(()),
+            loaded: Mutex::new(Loaded { options, serial }),
+        })
     }
 
     pub fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
+    }
+
+    /// Changes with every configuration that takes the place of another.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     /// Takes over changed options or a certificate whose serial changed on disk; `true` when it did.
@@ -93,6 +104,7 @@ impl SwappableServerTls {
         }
         self.current.store(Arc::new(options.build()?));
         *loaded = Loaded { options: options.clone(), serial };
+        self.replaced.send_replace(());
         Ok(true)
     }
 }

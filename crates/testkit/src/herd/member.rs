@@ -283,16 +283,21 @@ impl Member {
 
     // --- REST ------------------------------------------------------------------------------------------------------
 
+    /// Where its agent answers, seen from its own host.
+    pub fn rest(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.rest_port))
+    }
+
     /// Asks this member's agent, from its own host: a cut link is no hindrance.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>, within: Duration) -> Reply {
-        let to = SocketAddr::from(([127, 0, 0, 1], self.rest_port));
+        let to = self.rest();
         let body = body.map(Value::to_string);
         self.place.run(|| http::request(to, method, path, body.as_deref(), within))
     }
 
     /// The same with a body that need not be JSON.
     pub fn request_text(&self, method: &str, path: &str, body: Option<&str>) -> Reply {
-        let to = SocketAddr::from(([127, 0, 0, 1], self.rest_port));
+        let to = self.rest();
         self.place.run(|| http::request(to, method, path, body, REST_WITHIN))
     }
 
