@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use jogi_core::ha::Server;
-use tokio::time::timeout;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 
-/// How long a requester waits for the query; then the snapshot has to do.
+/// How long a requester of a document waits for the query; then the snapshot has to do.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A look at our own server as it is now. The agent implements it.
@@ -18,12 +19,18 @@ pub trait LiveStatus: Send + Sync + 'static {
     fn look(&self) -> BoxFuture<'static, Option<Arc<Server>>>;
 }
 
-type Looking = Shared<BoxFuture<'static, Option<Arc<Server>>>>;
+#[derive(Clone)]
+struct Look {
+    begun: Instant,
+    /// Says that the look has ended, also when nobody was left to take its answer.
+    task: AbortHandle,
+    answer: Shared<BoxFuture<'static, Option<Arc<Server>>>>,
+}
 
 pub(super) struct Live {
     status: Arc<dyn LiveStatus>,
     /// The look under way, or the last one.
-    looking: Mutex<Option<Looking>>,
+    looking: Mutex<Option<Look>>,
 }
 
 impl Live {
@@ -31,22 +38,23 @@ impl Live {
         Live { status, looking: Mutex::new(None) }
     }
 
-    /// What our server answers within [`PATIENCE`].
-    pub async fn look(&self) -> Option<Arc<Server>> {
-        let looking = self.join();
-        timeout(PATIENCE, looking).await.ok().flatten()
+    /// What our server answers within `patience`, counted from the beginning of the look: one that others have waited for
+    /// in vain is not waited for again, so that a server that hangs delays few checks, not all.
+    pub async fn look(&self, patience: Duration) -> Option<Arc<Server>> {
+        let look = self.join();
+        timeout_at(look.begun + patience, look.answer).await.ok().flatten()
     }
 
-    fn join(&self) -> Looking {
+    fn join(&self) -> Look {
         let mut under_way = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        match under_way.as_ref().filter(|looking| looking.peek().is_none()) {
-            Some(looking) => looking.clone(),
+        match under_way.as_ref().filter(|look| !look.task.is_finished()) {
+            Some(look) => look.clone(),
             None => {
                 // A task, so that it goes on when all who wait for it have gone.
-                let task = tokio::spawn(self.status.look());
-                let looking = async { task.await.ok().flatten() }.boxed().shared();
-                *under_way = Some(looking.clone());
-                looking
+                let looking = tokio::spawn(self.status.look());
+                let (begun, task) = (Instant::now(), looking.abort_handle());
+                let answer = async { looking.await.ok().flatten() }.boxed().shared();
+                under_way.insert(Look { begun, task, answer }).clone()
             }
         }
     }
@@ -82,15 +90,22 @@ mod tests {
         let slow = Arc::new(Slow { begun: AtomicUsize::new(0), may_end: Arc::new(Semaphore::new(0)) });
         let live = Live::new(slow.clone());
         let begin = tokio::time::Instant::now();
-        let (a, b, c) = tokio::join!(live.look(), live.look(), live.look());
+        let (a, b, c) = tokio::join!(live.look(PATIENCE), live.look(PATIENCE), live.look(PATIENCE));
         assert!(a.is_none() && b.is_none() && c.is_none());
         assert_eq!(slow.begun.load(Ordering::SeqCst), 1);
-        assert!(begin.elapsed() <= PATIENCE + Duration::from_millis(5));
-        live.look().await;
+        live.look(PATIENCE).await;
+        assert!(
+            begin.elapsed() <= PATIENCE + Duration::from_millis(5),
+            "and what all waited for, nobody waits for again"
+        );
         assert_eq!(slow.begun.load(Ordering::SeqCst), 1, "a query that hangs is not asked again beside itself");
         slow.may_end.add_permits(10);
-        live.look().await;
-        live.look().await;
-        assert!(slow.begun.load(Ordering::SeqCst) >= 2, "a new one after it has ended");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        live.look(PATIENCE).await;
+        assert_eq!(
+            slow.begun.load(Ordering::SeqCst),
+            2,
+            "what came when nobody waited any more is old: it is asked anew"
+        );
     }
 }

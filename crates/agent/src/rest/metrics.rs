@@ -10,6 +10,7 @@ use jogi_core::Wall;
 use super::answer::Answer;
 use super::api::Api;
 use super::document::Status;
+use super::live::PATIENCE;
 use super::wall;
 use crate::local::VERSION;
 
@@ -37,7 +38,7 @@ const WAL_RECEIVER_VIEW: u32 = 90_600;
 
 pub(super) async fn get(api: &Api) -> Answer {
     let live = match Status::of_snapshot(&api.snapshot()).is_queried() {
-        true => api.live.look().await,
+        true => api.live.look(PATIENCE).await,
         false => None,
     };
     let snapshot = api.snapshot();

@@ -3,10 +3,11 @@
 use super::answer::Answer;
 use super::api::Api;
 use super::document::Status;
+use super::live::PATIENCE;
 
 pub(super) async fn get(api: &Api) -> Answer {
     let live = match Status::of_snapshot(&api.snapshot()).is_queried() {
-        true => api.live.look().await,
+        true => api.live.look(PATIENCE).await,
         false => None,
     };
     // Taken after the query: what the core has learned meanwhile is in it.

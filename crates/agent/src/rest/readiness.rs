@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::api::Api;
 use super::document::Status;
+use super::live::PATIENCE;
 use super::query::Query;
 
 pub(super) async fn get(api: &Api, query: &Query) -> Answer {
@@ -25,7 +26,7 @@ async fn unready(api: &Api, query: &Query) -> Option<String> {
     if snapshot.state != "running" {
         return Some("PostgreSQL is not running".into());
     }
-    let live = api.live.look().await;
+    let live = api.live.look(PATIENCE).await;
     let status = Status::with_live(&snapshot, live.as_deref());
     if status.replication_state() != Some("streaming") {
         return Some("PostgreSQL replication state is not streaming".into());
