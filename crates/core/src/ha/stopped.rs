@@ -50,7 +50,7 @@ impl Ha {
         }
         let state = self.control_state();
         let crashed = self.died_as_primary || self.phase == Phase::Crashed && self.role.is_primary();
-        if !crashed {
+        if !crashed || self.is_left_in_recovery() {
             if self.role == Role::Demoted && self.takeover_possible() == Some(true) {
                 self.release_lock();
                 let because = "this server was closed, and another member can lead at once";
@@ -82,6 +82,12 @@ impl Ha {
         }
         let because = format!("PostgreSQL died ({})", state.map_or("state unknown".into(), |s| format!("{s:?}")));
         self.start_primary(&because)
+    }
+
+    /// A promotion can be over without a primary: a crash inside the server begins recovery anew, and the promotion is
+    /// forgotten. Started as a primary it would come up writable on its old timeline, beside what others wrote there.
+    pub(super) fn is_left_in_recovery(&self) -> bool {
+        self.control().is_some_and(|control| control.recovery_files)
     }
 
     fn start_primary(&mut self, because: &str) -> Decision {

@@ -4,6 +4,7 @@ mod bench;
 mod failsafe;
 mod hand_over;
 mod hazards;
+mod promotion;
 mod rewind;
 mod shown;
 mod synchronous;

@@ -79,3 +79,18 @@ fn a_directory_that_an_earlier_rewind_had_finished_needs_no_other() {
     b.settle_until("launch");
     b.expect("launch");
 }
+
+/// The leader's history file may come to a standby after the comparison, or while it is being started: PostgreSQL then
+/// refuses every start ("requested timeline is not a child of this server's history").
+#[test]
+fn a_standby_whose_start_fails_compares_its_wal_with_the_leaders_again() {
+    let mut b = returned(3500);
+    b.settle_until("launch");
+    b.expect("launch");
+    b.failed(Failure::Failed("the postmaster exited with code 1".into()));
+    b.looked(bench::stopped(control(1, ControlState::ShutDown, 3000)));
+    b.pass(600);
+    b.expect("compare");
+    b.done(Yield::Lineage(bench::lineage(2, &[(1, 2500)])));
+    until_rewind(&mut b);
+}

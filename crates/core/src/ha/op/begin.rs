@@ -67,6 +67,11 @@ impl Ha {
                 self.role = role;
                 return;
             }
+            Step::Configure(Mode::Primary) if op.kind.starts_again() && self.is_left_in_recovery() => {
+                let why = "the server was in recovery when it ended: it is a standby that has to be promoted";
+                doing.outcome = Some(Err(Failure::Refused(why.into())));
+                return;
+            }
             Step::Configure(mode) => {
                 self.will_follow(&mode);
                 (Lane::Server, Act::Configure { setup: self.setup(mode) }, SHORT * 10)

@@ -94,6 +94,9 @@ impl Ha {
             Kind::Start | Kind::Restart | Kind::CopySlots => {
                 self.phase = if op.kind.restarts() { Phase::RestartFailed } else { Phase::StartFailed };
                 self.failures.start += 1;
+                // A history file that came after the comparison may forbid it: "requested timeline is not a child of this
+                // server's history". Only a rewind or a copy helps then.
+                self.divergence.suspect();
                 self.pause_after(self.failures.start);
             }
             Kind::Clone | Kind::CleanUp => {

@@ -46,6 +46,11 @@ impl Kind {
         matches!(self, Kind::Restart | Kind::CopySlots)
     }
 
+    /// Whether it starts a server that has run before, as what it was.
+    pub fn starts_again(self) -> bool {
+        matches!(self, Kind::Start | Kind::Restart)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Kind::Bootstrap => "bootstrap",
