@@ -68,6 +68,11 @@ impl Guard {
     pub fn condemn(&mut self) {
         self.custody.condemn();
     }
+
+    /// It knows of a server.
+    fn has_server(&self) -> bool {
+        self.alive && self.custody.server() != Server::None
+    }
 }
 
 /// How late a late guard is.
@@ -123,6 +128,19 @@ impl World {
         if !self.hosts[host].pg.is_gone() {
             self.schedule_guard(host, tick + KILL_AGAIN);
         }
+    }
+
+    /// The postmaster has ended by itself, or was killed: whoever of its backends could still write is killed at once
+    /// (`see_off` in crates/pg/src/guard/process/ending.rs).
+    pub(crate) fn guard_sees_off(&mut self, host: HostId) {
+        let killed = self.hosts[host].pg.orphans.is_some_and(|orphans| orphans.condemned);
+        let weak = [Weakness::GuardNeverKills, Weakness::Known(Known::FenceByPostmaster)];
+        if killed || !self.hosts[host].guard.has_server() || weak.iter().any(|one| self.weakness.has(*one)) {
+            return;
+        }
+        let World { hosts, rng, .. } = self;
+        let news = hosts[host].pg.kill_all(rng);
+        self.postgres_news(host, news);
     }
 
     pub(crate) fn guard_timer(&mut self, host: HostId) {

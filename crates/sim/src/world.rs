@@ -443,6 +443,8 @@ impl World {
             self.hosts[host].stray = false;
             self.hosts[host].guard.server_is(jogi_core::lease::Server::None);
             self.fences_end(host);
+        } else if self.hosts[host].pg.orphans.is_some() {
+            self.guard_sees_off(host);
         }
     }
 
