@@ -131,11 +131,9 @@ impl Ha {
         Some(Status { optime, slots, retain_slots, opened })
     }
 
-    /// The status with the timeline that is about to be opened.
-    pub(super) fn announcement(&self, timeline: Timeline) -> Option<Write> {
+    /// The status that names the timeline that is about to be opened.
+    pub(super) fn announcement(&self, status: &Status) -> Option<Write> {
         let lock = self.lock()?;
-        let mut status = self.cluster()?.status.clone();
-        status.opened = Some(timeline);
         Some(Write::put(Key::Status, status.to_text()).while_leader(&lock.created))
     }
 

@@ -12,7 +12,7 @@ use super::rewind::Divergence;
 use super::server::{ControlState, DataDir};
 use super::timer::Timer;
 use super::{Act, Cover, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
-use crate::view::{Cluster, Condition, Expect, Member, SyncMode, SyncState};
+use crate::view::{Cluster, Condition, Expect, Member, Status, SyncMode, SyncState};
 use crate::{Lsn, MemberName, Tick, Timeline, Weakness};
 
 /// Whether this member may take the lock, and why.
@@ -523,7 +523,9 @@ impl Ha {
         // Below our own, too: a copy has the history file of its own timeline alone, and a standby that comes from an
         // older one asks for each in between before it streams.
         let reserve = (known > Timeline(1)).then_some(Step::Reserve { above: Timeline(1), up_to: known });
-        Ok(reserve.into_iter().chain([Step::Announce(Timeline(known.0 + 1))]).collect())
+        // As it was read: what a watch shows meanwhile may be older, and what the last leader had is not taken back.
+        let status = Status { opened: Some(Timeline(known.0 + 1)), ..cluster.status.clone() };
+        Ok(reserve.into_iter().chain([Step::Announce(Box::new(status))]).collect())
     }
 
     /// Too much is missing by a look from before the lock was ours: a new one is on its way.

@@ -1,7 +1,7 @@
 //! What goes wrong in the middle of things, one hazard each.
 
 use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
-use jogi_core::ha::{Act, Event, Failure, Found, GuardNews, Intent, Mode, Stop, Yield};
+use jogi_core::ha::{Act, Event, Failure, Found, GuardNews, Intent, Mode, Request, RequestId, Stop, Yield};
 use jogi_core::view::Written;
 use jogi_core::{Lsn, Timeline};
 use serde_json::json;
@@ -374,4 +374,22 @@ fn a_returning_primary_does_not_lead_past_a_timeline_that_was_announced() {
             false => b.never(&["acquire"], "another leader has opened timeline 2 and may have acknowledged rows on it"),
         }
     }
+}
+
+#[test]
+fn a_reinitialization_in_the_middle_of_a_start_waits_for_the_start_and_fences_what_it_brought() {
+    let mut b = Bench::begin(Found::default());
+    b.looked(bench::stopped(control(1, ControlState::ShutDownInRecovery, 1000)));
+    b.see(view(&bench::herd(None)));
+    b.settle_until("launch");
+    b.see_watched(view(&bench::herd(Some("b"))));
+    b.tell(Event::Request(RequestId(1), Request::Reinitialize { force: true, from_leader: false }));
+    b.never(&["put-aside"], "a server is coming up");
+    assert!(!b.is_open("fence"), "what comes up after it would not be fenced");
+    b.expect("launch");
+    b.done(Yield::Launched { pid: 100 });
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.settle_until("put-aside");
+    b.expect("put-aside");
 }

@@ -1,5 +1,4 @@
-//! A promotion that is over, and a server that is no primary: a process of it crashed meanwhile, PostgreSQL began recovery
-//! anew, and the promotion is forgotten. Its signal file is what keeps it from writing on its old timeline.
+//! What a promotion goes by, and what is left of one that was forgotten.
 
 use jogi_core::ha::server::{ControlState, DataDir};
 use jogi_core::ha::{Act, Event, Found, LaunchAs, Mode, Request, RequestId, Restart, Server, Yield};
@@ -16,7 +15,8 @@ fn ended() -> Server {
     left_in_recovery(bench::stopped(control(1, ControlState::ShutDownInRecovery, 1000)))
 }
 
-/// The guard has said that recovery has ended; nobody has looked since.
+/// The guard has said that recovery has ended; nobody has looked since. A process of the server crashed meanwhile, PostgreSQL
+/// began recovery anew, and its signal file is what keeps it from writing on its old timeline.
 fn promoted_unseen() -> Bench {
     let mut b = Bench::begin(Found::default());
     b.looked(left_in_recovery(standby(1, 1000)));
@@ -71,4 +71,42 @@ fn a_death_before_it_is_seen_does_not_make_it_a_primary() {
     b.exited();
     b.looked(ended());
     comes_up_as_a_standby(&mut b);
+}
+
+/// A standby that has taken the lock, and has read what the leader before it had.
+fn taken(status: &'static str) -> Bench {
+    let mut b = Bench::following();
+    b.see(view(&bench::herd(None)));
+    b.looked(standby(1, 1000));
+    b.unreachable("b");
+    b.expect("acquire");
+    b.acquired();
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("status", status));
+    b.see(view(&keys));
+    b
+}
+
+#[test]
+fn a_watch_that_shows_the_past_does_not_undo_what_was_read_about_the_last_leader() {
+    let status = r#"{"optime":3000000}"#;
+    let mut b = taken(status);
+    b.see_watched(view(&bench::herd(Some("a"))));
+    b.look_again();
+    b.never(&["write status", "promote"], "3 MB are missing");
+    let mut keys = bench::herd(Some("a"));
+    keys.push(("status", status));
+    b.expect("load");
+    b.see(view(&keys));
+    b.expect("release");
+}
+
+#[test]
+fn the_announcement_is_of_what_was_read() {
+    let mut b = taken(r#"{"optime":1000,"jogi":{"timeline":4}}"#);
+    b.expect("reserve-timelines");
+    b.see_watched(view(&bench::herd(Some("a"))));
+    b.done(Yield::Done);
+    let Act::Write(write) = b.expect("write status") else { panic!("no write") };
+    assert_eq!(write.value.as_deref(), Some(r#"{"optime":1000,"jogi":{"timeline":5}}"#));
 }

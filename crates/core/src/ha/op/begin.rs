@@ -44,6 +44,8 @@ impl Ha {
                     return;
                 }
             },
+            // What an operation that was given up has in hand may be a start: its server comes up after this fence.
+            Step::Fence if op.kind.replaces_data() && self.lanes.contains_key(&Lane::Server) => return,
             Step::Fence => (Lane::Fence, Act::Fence { kill: true }, FENCE),
             Step::Look => (Lane::Look, Act::Look, SHORT),
             Step::EndOfWal => (Lane::Server, Act::FindEndOfWal, END_OF_WAL),
@@ -120,7 +122,7 @@ impl Ha {
                     return;
                 }
             },
-            Step::Announce(timeline) => match self.announcement(timeline) {
+            Step::Announce(status) => match self.announcement(&status) {
                 Some(write) => (Lane::Store, Act::Write(write), self.settings.ttl.min(SHORT)),
                 None => {
                     doing.outcome = Some(Err(Failure::Refused("there is no leader lock to promote under".into())));

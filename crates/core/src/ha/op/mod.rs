@@ -13,7 +13,7 @@ use super::machine::Ha;
 use super::state::Role;
 use super::timer::Timer;
 use super::{Action, Aside, Decision, EffectId, Intent, Mode, Outcome, RequestId, Script, Stop, Upstream};
-use crate::view::Revision;
+use crate::view::{Revision, Status};
 use crate::{SlotName, Tick, Timeline};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,11 @@ impl Kind {
     /// Whether it starts a server that has run before, as what it was.
     pub fn starts_again(self) -> bool {
         matches!(self, Kind::Start | Kind::Restart)
+    }
+
+    /// Whether the data directory is about to be another's: no server may come up on it meanwhile.
+    pub fn replaces_data(self) -> bool {
+        matches!(self, Kind::Reinitialize | Kind::Rewind)
     }
 
     pub fn word(self) -> &'static str {
@@ -114,7 +119,7 @@ pub(super) enum Step {
     },
     /// Which timeline is about to be opened, in the store before it is: whoever leads next opens another one,
     /// even when this member dies before anything else of it is known.
-    Announce(Timeline),
+    Announce(Box<Status>),
     Promote,
     Intend(Intent),
     Settle,

@@ -44,7 +44,8 @@ impl Ha {
             Step::Succession => self.succession_stands(),
             Step::Retract => self.retract_stands(),
             Step::LeaveSync => self.release_stands(),
-            Step::Number if self.lags_by_an_old_look(doing.since) => Stand::Waiting,
+            // What a watch has shown since may be older than what was read.
+            Step::Number if !self.sees_a_reading() || self.lags_by_an_old_look(doing.since) => Stand::Waiting,
             Step::Number => match self.timeline_to_open() {
                 Ok(steps) => {
                     steps.into_iter().rev().for_each(|step| op.steps.push_front(step));
@@ -199,6 +200,15 @@ impl Ha {
         }
         self.load();
         Stand::Waiting
+    }
+
+    fn sees_a_reading(&mut self) -> bool {
+        let read = self.view.as_ref().is_some_and(|seen| seen.linearizable);
+        if !read && !self.weaken.has(Weakness::PromoteUnread) {
+            self.load();
+            return false;
+        }
+        true
     }
 
     fn heir_stands(&mut self, doing: &Doing, required: bool) -> Stand {
