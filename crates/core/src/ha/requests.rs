@@ -369,11 +369,23 @@ impl Ha {
         }
     }
 
+    /// Synchronous modes: `leader` has the lock and has opened nothing yet. Should it never get there, what was acknowledged
+    /// before it may be here alone.
+    fn may_succeed_before(&self, leader: &MemberName) -> bool {
+        let succession = self.cluster().filter(|_| self.settings.is_sync()).map(|cluster| &cluster.sync);
+        succession
+            .is_some_and(|sync| sync.leader.is_some() && sync.leader.as_ref() != Some(leader) && sync.names(self.me()))
+    }
+
     fn ask_reinitialize(&mut self, id: RequestId, force: bool, from_leader: bool) {
         let leader = self.cluster().and_then(|c| c.leader.as_ref()).map(|l| l.name.clone());
         let refusal = match leader {
             None => Some("Cluster has no leader, can not reinitialize".to_owned()),
             Some(name) if name == *self.me() => Some("I am the leader, can not reinitialize".to_owned()),
+            Some(name) if self.may_succeed_before(&name) => Some(format!(
+                "{name} has not taken the synchronous state over, and this member may have commits that no other has, can \
+                 not reinitialize"
+            )),
             Some(_) => match &self.op {
                 Some(op) if !force || !op.kind.gives_way() => Some(format!("{} already in progress", op.kind.word())),
                 Some(_) | None => None,

@@ -195,3 +195,19 @@ fn after_a_failsafe_episode_a_legal_successor_leads_and_nobody_else() {
         assert_eq!(races(&mut b, 12_000), leads, "{what}: {}", b.ha.last_decision());
     }
 }
+
+/// The one who has the lock may die before it opens anything: what was acknowledged is then where the key says.
+#[test]
+fn who_may_succeed_is_not_reinitialized_before_the_new_leader_has_taken_the_synchronous_state_over() {
+    for (what, sync, refused) in [
+        ("it led last", r#"{"leader":"a","quorum":0,"sync_standby":null}"#, true),
+        ("it is a standby of who led last", r#"{"leader":"c","quorum":0,"sync_standby":"a"}"#, true),
+        ("others may succeed", r#"{"leader":"c","quorum":0,"sync_standby":"d"}"#, false),
+        ("the leader leads", OURS, false),
+    ] {
+        let mut b = following(&synchronous(), &[("sync", sync)]);
+        b.tell(Event::Request(RequestId(1), Request::Reinitialize { force: true, from_leader: false }));
+        let Act::Reply { reply, .. } = b.expect("reply") else { panic!("no reply") };
+        assert_eq!(reply.status == 503, refused, "{what}: {}", reply.text);
+    }
+}
