@@ -1,5 +1,5 @@
 //! Runs seeds without building the whole program: `campaign FROM TO [WEAKNESSES|none [PROFILE]]`,
-//! `campaign --tell SEED [WEAKNESSES|none [PROFILE]]`. Most weaknesses are in debug builds only.
+//! `campaign --tell SEED [WEAKNESSES|none [PROFILE]]`, `campaign --trace SEED [WEAKNESSES|none [PROFILE]]`. Most weaknesses are in debug builds only.
 
 use std::time::Instant;
 
@@ -17,6 +17,10 @@ fn main() {
     let options = Options { profile, ..Options::default() };
     if let (Some("--tell"), Some(seed)) = (args.first().map(String::as_str), number(1)) {
         return tell(seed, &options, weakness);
+    }
+    if let (Some("--trace"), Some(seed)) = (args.first().map(String::as_str), number(1)) {
+        let ended = run_plan(&Plan::new(seed, &options), Level::Everything, weakness);
+        return ended.world.trace.lines.iter().for_each(|line| println!("{line}"));
     }
     let (Some(from), Some(to)) = (number(0), number(1)) else { return println!("campaign FROM TO [WEAKNESSES]") };
     let began = Instant::now();

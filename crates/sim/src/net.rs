@@ -57,6 +57,12 @@ impl Net {
         self.cut.remove(&(b, a));
     }
 
+    /// Nothing is cut, lost or late.
+    pub fn is_well(&self) -> bool {
+        let Net { cut, delay_ms, loss_one_in, store_delay } = self;
+        cut.is_empty() && *delay_ms == DELAY_MS && *loss_one_in == 0 && store_delay.is_zero()
+    }
+
     pub fn heal_all(&mut self) {
         self.cut.clear();
         self.loss_one_in = 0;

@@ -181,6 +181,8 @@ pub struct Counts {
     pub bootstraps: u64,
     pub faults: u64,
     pub stuck: u64,
+    /// Hung primaries that were given up while nothing else was wrong.
+    pub hung_noticed: u64,
     /// Watches that began with what had been.
     pub stale_reads: u64,
 }
@@ -204,6 +206,7 @@ impl Counts {
         self.bootstraps += other.bootstraps;
         self.faults += other.faults;
         self.stuck += other.stuck;
+        self.hung_noticed += other.hung_noticed;
         self.stale_reads += other.stale_reads;
     }
 }

@@ -307,9 +307,21 @@ impl Ha {
         }
     }
 
-    /// No query was completed for so long that nothing that waits for the server may wait any longer.
+    /// No query was completed, on a fresh connection or on the kept one, for so long that nothing that waits for a query
+    /// may wait any longer.
+    pub(super) fn is_silent(&self) -> bool {
+        let long_ago = |since| self.now.boot.since(since) >= self.patience();
+        self.is_running() && (long_ago(self.answered_at) || self.shut_since.is_some_and(long_ago))
+    }
+
+    /// Not even that it is not ready, or stops, has it said for so long.
     pub(super) fn is_hung(&self) -> bool {
-        self.is_running() && self.now.boot.since(self.answered_at) >= self.settings.ttl.max(super::leader::HUNG)
+        self.is_silent() && !self.says_not_yet()
+    }
+
+    /// For how long a server may complete no query.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.ttl.max(super::leader::HUNG)
     }
 
     /// The postmaster lives and no query was completed: starting, stopping, slow, or hung.
@@ -325,8 +337,7 @@ impl Ha {
             self.phase = Phase::Starting;
             return self.starting(silent);
         }
-        let patience = self.settings.ttl.max(super::leader::HUNG);
-        let hung = silent >= patience && !self.weaken.has(Weakness::IgnoreHung);
+        let hung = silent >= self.patience() && !self.weaken.has(Weakness::IgnoreHung);
         if self.lease.lock.is_some() && !self.paused() && hung {
             return self.hung(silent);
         }
@@ -338,8 +349,7 @@ impl Ha {
     fn shut(&mut self) -> Option<Decision> {
         let shut = self.now.boot.since(self.shut_since?);
         self.look_in(Duration::from_secs(1));
-        let patience = self.settings.ttl.max(super::leader::HUNG);
-        let hung = shut >= patience && !self.weaken.has(Weakness::IgnoreHung);
+        let hung = shut >= self.patience() && !self.weaken.has(Weakness::IgnoreHung);
         if !hung || self.lock().is_none() || self.paused() || !self.is_writable() {
             return None;
         }
@@ -395,7 +405,7 @@ impl Ha {
         if !self.is_running() {
             return vec![Step::Fence, Step::Look];
         }
-        if checkpoint && !self.is_hung() {
+        if checkpoint && !self.is_silent() {
             steps.push(Step::Checkpoint);
         }
         if self.local.has_before_stop {

@@ -13,14 +13,25 @@ use super::machine::Ha;
 use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
 use super::rewind::{Local, NOT_STREAMING, Was, diverged};
-use super::server::Process;
+use super::server::{Accepting, Process};
 use super::{Act, Decision, Lane, Stop};
 use crate::MemberName;
 
 /// How long a standby that does not get ready may take to end.
-const VAIN_STOP: Duration = Duration::from_secs(60);
+pub(super) const VAIN_STOP: Duration = Duration::from_secs(60);
 
 impl Ha {
+    /// The server answers that it is starting, stopping, or not yet consistent.
+    pub(super) fn says_not_yet(&self) -> bool {
+        let process = self.server.as_ref().map(|server| &server.process);
+        matches!(process, Some(Process::Running { accepting: Accepting::NotYet, .. }))
+    }
+
+    /// It has said so for long: it may end in order, and whether it ever would is not known.
+    pub(super) fn is_unready(&self) -> bool {
+        self.is_silent() && self.says_not_yet()
+    }
+
     /// The server was started with no word of who leads now: nobody led then, or another did.
     fn is_told_of_another(&self) -> bool {
         let upstream = self.upstream();

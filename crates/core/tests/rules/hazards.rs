@@ -120,23 +120,6 @@ fn the_claim_of_a_new_cluster_goes_with_its_claimant() {
 }
 
 #[test]
-fn a_server_that_hangs_during_a_hand_over_is_not_waited_for() {
-    let mut b = Bench::leading();
-    let mut keys = bench::herd(Some("a"));
-    keys.push(("failover", r#"{"leader":"a","member":"b"}"#));
-    b.see(view(&keys));
-    b.answered("b", bench::replica_document(1, 2000));
-    b.expect("checkpoint");
-    for _ in 0..15 {
-        b.pass(1000);
-        b.renew();
-        b.fail_all("look", Failure::Stuck);
-    }
-    let signal = b.expect("signal");
-    assert!(matches!(signal, Act::Signal { stop: Stop::Immediate }), "a hung server ends by no orderly stop");
-}
-
-#[test]
 fn whoever_does_not_answer_is_asked_ever_less_often() {
     let mut b = Bench::begin(Found::default());
     b.looked(bench::stopped(control(1, ControlState::ShutDown, 100)));

@@ -4,6 +4,7 @@ mod bench;
 mod failsafe;
 mod hand_over;
 mod hazards;
+mod hung;
 mod promotion;
 mod rewind;
 mod shown;

@@ -1,7 +1,7 @@
 //! What a look at the model of our own server finds.
 
 use jogi_core::ha::Server;
-use jogi_core::ha::server::{Receiver, Row, Slot, Walsender};
+use jogi_core::ha::server::{Accepting, Process, Receiver, Row, Slot, Walsender};
 
 use crate::net::HostId;
 use crate::postgres::{Hang, Phase};
@@ -9,13 +9,31 @@ use crate::streams::Stream;
 use crate::world::World;
 
 impl World {
-    pub(crate) fn observe(&self, host: HostId) -> Server {
+    /// On the connection that the agent has kept, else on a fresh one: a stopped postmaster lets nobody new in.
+    pub(crate) fn observe(&mut self, host: HostId) -> Server {
+        let pg = &self.hosts[host].pg;
+        let kept = self.hosts[host].agent.as_ref().and_then(|agent| agent.kept) == Some(pg.server);
+        let row = (pg.accepts() || kept && pg.answers()).then(|| self.row(host)).flatten();
+        let server = self.server_as_seen(host, row);
+        let kept = server.row.is_some().then_some(self.hosts[host].pg.server);
+        if let Some(agent) = self.hosts[host].agent.as_mut() {
+            agent.kept = kept;
+        }
+        server
+    }
+
+    fn server_as_seen(&self, host: HostId, row: Option<Row>) -> Server {
         let pg = &self.hosts[host].pg;
         let hung = pg.running.is_some() && pg.hang() == Hang::Everything;
-        let row = pg.answers().then(|| self.row(host)).flatten();
+        let process = match pg.seen() {
+            Process::Running { pid, adopted, .. } if row.is_some() => {
+                Process::Running { pid, adopted, accepting: Accepting::Yes }
+            }
+            seen => seen,
+        };
         Server {
             data: self.dir_as_seen(host),
-            process: pg.seen(),
+            process,
             row,
             fresh: pg.running.as_ref().map(|r| r.hang == Hang::No),
             silent: hung.then(|| "the query was not answered within 2 s".to_owned()),

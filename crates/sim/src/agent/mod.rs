@@ -112,6 +112,8 @@ pub struct Agent {
     core_timer: Option<Moment>,
     keeper_timer: Option<Moment>,
     pub watch: Watch,
+    /// The server of its open connection, by the number of its start.
+    pub(crate) kept: Option<u64>,
     pub last_watch_arrival: Moment,
     lease: Lease,
     permitted: Option<Tick>,
@@ -190,6 +192,7 @@ impl World {
             core_timer: None,
             keeper_timer: None,
             watch: Watch::default(),
+            kept: None,
             last_watch_arrival: self.now,
             lease: Lease::default(),
             permitted: None,

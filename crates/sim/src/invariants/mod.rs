@@ -5,6 +5,7 @@
 
 mod acknowledged;
 mod bootstrap_once;
+mod hung_is_noticed;
 mod lag_of_the_winner;
 mod lanes;
 mod lease_covers_writer;
@@ -51,6 +52,7 @@ pub struct Checks {
     announced: usize,
     acknowledged: acknowledged::Acknowledged,
     bootstrap_once: bootstrap_once::BootstrapOnce,
+    hung_is_noticed: hung_is_noticed::HungIsNoticed,
     lag_of_the_winner: lag_of_the_winner::LagOfTheWinner,
     lanes: lanes::Lanes,
     lease_covers_writer: lease_covers_writer::LeaseCoversWriter,
@@ -177,6 +179,7 @@ impl Checks {
         let new = checks.violations.get(checks.announced..).unwrap_or_default();
         new.iter().for_each(|violation| world.announce(Topic::Violation, || violation.to_string()));
         checks.announced = checks.violations.len();
+        world.counts.hung_noticed = checks.hung_is_noticed.noticed;
         world.checks = checks;
     }
 
@@ -209,6 +212,8 @@ impl Checks {
         let found = self.acknowledged.check(world, holder.host(), &rules, lenient);
         self.found(found);
         let found = self.lag_of_the_winner.check(world, lenient);
+        self.found(found);
+        let found = self.hung_is_noticed.check(world, holder.host(), &rules);
         self.found(found);
         let found = self.strays_are_closed.check(world, lenient, promised);
         self.found(found);

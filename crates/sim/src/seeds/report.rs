@@ -117,7 +117,7 @@ impl Report {
         faults.chain(effects).chain(others).chain(modes).collect()
     }
 
-    fn others(&self) -> [(&'static str, u64); 13] {
+    fn others(&self) -> [(&'static str, u64); 14] {
         let counts = &self.counts;
         [
             ("promotions", counts.promotions),
@@ -129,6 +129,7 @@ impl Report {
             ("rewinds", counts.rewinds),
             ("closed by the guard at soft", counts.closed_at_soft),
             ("killed by the guard at hard", counts.killed_at_hard),
+            ("hung primaries given up", counts.hung_noticed),
             ("stale readings", counts.stale_reads),
             ("dones lost", counts.dones_lost),
             ("dones late", counts.dones_late),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::flight::{Purpose, SHORT};
 use super::super::machine::Ha;
 use super::super::state::Phase;
+use super::super::unready::VAIN_STOP;
 use super::super::{Act, Action, Failure, Intent, Lane, LaunchAs, Mode, Stop, Yield};
 use super::{FENCE, Needs, Op, START_POLL, Starting, Step, UNLIMITED};
 use crate::view::{Condition, Key, Write};
@@ -29,7 +30,11 @@ impl Ha {
             Step::Stop(stop, patience) => {
                 self.phase = if op.kind.restarts() { Phase::Restarting } else { Phase::Stopping };
                 // A hung server ends by no orderly stop.
-                let (stop, patience) = if self.is_hung() { (Stop::Immediate, HUNG_STOP) } else { (stop, patience) };
+                let (stop, patience) = match (self.is_hung(), self.is_unready()) {
+                    (true, _) => (Stop::Immediate, HUNG_STOP),
+                    (false, true) => (stop, patience.min(VAIN_STOP)),
+                    (false, false) => (stop, patience),
+                };
                 doing.until = doing.until.or(Some(now + patience));
                 (Lane::Fence, Act::Signal { stop }, SHORT)
             }

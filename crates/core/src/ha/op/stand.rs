@@ -56,7 +56,7 @@ impl Ha {
                     Stand::Failed(why)
                 }
             },
-            Step::Checkpoint | Step::Script(Script::BeforeStop) if doing.outcome.is_none() && self.is_hung() => {
+            Step::Checkpoint | Step::Script(Script::BeforeStop) if doing.outcome.is_none() && self.is_silent() => {
                 Stand::Over
             }
             _ => match doing.outcome.take() {

@@ -16,7 +16,7 @@ use super::super::server::{ControlState, DataDir};
 use super::super::timer::Timer;
 use super::super::{Act, Lane, PeerStatus, Stop};
 use super::{Doing, FENCE, Kind, Op, Stand, Step};
-use crate::{Lsn, MemberName, Tick, Timeline};
+use crate::{Lsn, MemberName, Tick, Timeline, Weakness};
 
 /// How soon an escalation that found its lane taken is tried again.
 pub(super) const LANE_BUSY: Duration = Duration::from_millis(10);
@@ -24,6 +24,8 @@ pub(super) const LANE_BUSY: Duration = Duration::from_millis(10);
 const IMMEDIATE_STOP: Duration = Duration::from_secs(5);
 /// How often a fast stop is looked at, and the members that may succeed are asked: most have ended before the first.
 const LINGERS: Duration = Duration::from_millis(250);
+/// How often a server that stops in order is looked at for a hang.
+const STOPS: Duration = Duration::from_secs(2);
 
 impl Ha {
     /// A stop is over when the postmaster is gone. An impatient one is escalated: immediate, then SIGKILL; a close
@@ -39,7 +41,8 @@ impl Ha {
             // Sent again when its lane has rested.
             doing.effect = None;
         }
-        let late = doing.until.is_some_and(|at| at <= self.now.boot);
+        let late = doing.until.is_some_and(|at| at <= self.now.boot)
+            || doing.escalated == 0 && self.hangs_in_its_stop(&doing.step, doing.since);
         if late || doing.escalated == 0 && op.gives_lock_away_after(&doing.step) && self.lingers_in_vain(doing.since) {
             let act = match (doing.escalated, op.kind) {
                 // What must not be writable has had its time.
@@ -58,6 +61,17 @@ impl Ha {
             }
         }
         Stand::Waiting
+    }
+
+    /// The postmaster of a server that stops in order has answered nobody since: not even that it stops. It has not heard
+    /// the signal, and would be waited for without end.
+    fn hangs_in_its_stop(&mut self, step: &Step, since: Tick) -> bool {
+        if !matches!(step, Step::Stop(Stop::Fast, _)) || self.weaken.has(Weakness::IgnoreHung) {
+            return false;
+        }
+        self.look_in(STOPS);
+        let seen = self.server.as_ref().is_some_and(|server| server.looked_at >= since);
+        seen && self.is_hung() && self.now.boot.since(since) >= self.patience()
     }
 
     /// Nothing is left of the server but walsenders, and as many members as have to have all of its WAL.
