@@ -65,6 +65,8 @@ pub struct Ha {
     pub(super) unleased_since: Option<Tick>,
     /// Nobody may be raced before this (a failed pre_promote).
     pub(super) no_race_until: Tick,
+    /// The newest timeline that was known when this member decided to lead, or announced one itself.
+    pub(super) raced_beside: Option<Timeline>,
     /// When we gave the lock to others, so that we do not start without having seen who took it.
     pub(super) handed_over_at: Option<Tick>,
     pub(super) divergence: Divergence,
@@ -155,6 +157,7 @@ impl Ha {
             unheard: super::resume::Unheard::default(),
             unleased_since: None,
             no_race_until: Tick::ZERO,
+            raced_beside: None,
             handed_over_at: None,
             divergence: Divergence::default(),
             followed: None,

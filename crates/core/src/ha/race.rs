@@ -456,6 +456,7 @@ impl Ha {
             failover: Condition::as_read(cluster.failover.as_ref().map(|f| &f.revision)),
             initialize: Condition::as_read(cluster.initialize.as_ref().map(|i| &i.revision)),
         };
+        self.raced_beside = self.known_timeline();
         self.issue(Lane::Lock, Act::Acquire { expect }, self.settings.ttl.min(SHORT), Purpose::Acquire);
         Decision::new("acquiring the leader lock", because).waiting("the store's answer")
     }
@@ -520,11 +521,19 @@ impl Ha {
         }
         let Some(mine) = me.1.filter(|_| !self.weaken.has(Weakness::OpenUnannounced)) else { return Ok(Vec::new()) };
         let known = self.known_timeline().unwrap_or(mine).max(mine);
+        // As in the race: whoever has what was written on it may still come.
+        if known > mine && Some(known) > self.raced_beside && !is_failover_by_hand(&cluster) {
+            return Err(format!(
+                "timeline {known} was opened after this member had decided to lead, from timeline {mine}"
+            ));
+        }
+        let opened = Timeline(known.0 + 1);
+        self.raced_beside = Some(opened);
         // Below our own, too: a copy has the history file of its own timeline alone, and a standby that comes from an
         // older one asks for each in between before it streams.
         let reserve = (known > Timeline(1)).then_some(Step::Reserve { above: Timeline(1), up_to: known });
         // As it was read: what a watch shows meanwhile may be older, and what the last leader had is not taken back.
-        let status = Status { opened: Some(Timeline(known.0 + 1)), ..cluster.status.clone() };
+        let status = Status { opened: Some(opened), ..cluster.status.clone() };
         Ok(reserve.into_iter().chain([Step::Announce(Box::new(status))]).collect())
     }
 

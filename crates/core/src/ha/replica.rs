@@ -115,7 +115,10 @@ impl Ha {
     pub(super) fn upstream_of(&self, name: &MemberName) -> Option<Upstream> {
         let member = self.cluster()?.members.get(name).and_then(|m| m.data.address());
         let promised = || self.failsafe_leader().filter(|_| self.failsafe_leader_name() == Some(name));
-        let (host, port) = member.or_else(|| promised().and_then(|data| data.address()))?;
+        // Its member key went with a session, and is written again later than the lock: who streams from it goes on.
+        let kept = self.followed.as_ref().and_then(|followed| followed.upstream.as_ref());
+        let kept = kept.filter(|upstream| upstream.member.as_ref() == Some(name)).map(|u| (u.host.clone(), u.port));
+        let (host, port) = member.or_else(|| promised().and_then(|data| data.address())).or(kept)?;
         let slot = self.settings.use_slots.then(|| self.me().slot());
         Some(Upstream { member: Some(name.clone()), host, port, others: Vec::new(), slot })
     }

@@ -300,6 +300,17 @@ impl Ha {
         format!("{} bytes of it ({at} to {}) are given up", ours.end.ahead_of(at), ours.end)
     }
 
+    /// An earlier run was interrupted in pg_rewind. Somebody else may have started the server since, and nobody knows what
+    /// it wrote then.
+    fn say_that_all_may_go(&mut self) {
+        if self.divergence.must && self.divergence.parted.is_none() {
+            self.divergence.parted = Some((Lsn::INVALID, Lsn(u64::MAX)));
+            let text =
+                "an earlier pg_rewind did not finish: what it discards is not known, so all of ours may be given up";
+            self.note(NoteLevel::Warning, text);
+        }
+    }
+
     /// A server that was running when it was compared may have received more until it was stopped.
     pub(super) fn more_given_up(&mut self, end: Lsn) {
         let Some((at, said)) = self.divergence.parted.filter(|(_, said)| *said < end) else { return };
@@ -438,6 +449,7 @@ impl Ha {
             );
         }
         let Some(control) = self.control() else { return Some(Decision::new("no action", "no data directory")) };
+        self.say_that_all_may_go();
         let able = control.wal_log_hints || control.checksums;
         let wanted = self.local.uses_rewind(&self.settings);
         if wanted && able {

@@ -35,6 +35,8 @@ fn an_interrupted_rewind_is_done_again_and_never_started() {
     b.done(Yield::Done);
     b.looked(bench::stopped(control(1, ControlState::InProduction, 100)));
     b.never(&["launch", "single-user"], "half a rewind");
+    let notes = b.notes();
+    assert!(notes.iter().any(|note| note.contains("all of ours may be given up")), "{notes:?}");
 }
 
 #[test]
@@ -306,15 +308,8 @@ fn a_primary_that_died_is_compared_before_it_follows() {
 
 #[test]
 fn a_promotion_that_is_given_up_takes_its_notes_of_timelines_back() {
-    let mut b = Bench::following();
-    b.see(view(&bench::herd(None)));
-    b.looked(bench::standby(1, 1000));
-    b.unreachable("b");
-    b.expect("acquire");
-    b.acquired();
-    let mut keys = bench::herd(Some("a"));
-    keys.push(("status", r#"{"optime":1000,"jogi":{"timeline":4}}"#));
-    b.see(view(&keys));
+    let status = r#"{"optime":1000,"jogi":{"timeline":4}}"#;
+    let mut b = crate::promotion::taken(status, status);
     b.expect("reserve-timelines");
     b.lease_lost("another member deleted it");
     b.done(Yield::Done);
@@ -375,4 +370,15 @@ fn a_reinitialization_in_the_middle_of_a_start_waits_for_the_start_and_fences_wh
     b.done(Yield::Done);
     b.settle_until("put-aside");
     b.expect("put-aside");
+}
+
+/// After an outage of the store a leader has its lock again before its member key.
+#[test]
+fn a_standby_goes_on_streaming_from_a_leader_without_a_member_key() {
+    let mut b = Bench::following();
+    let mut keys = bench::herd(Some("b"));
+    keys.retain(|(path, _)| *path != "members/b");
+    b.see(view(&keys));
+    b.live(5_000);
+    b.never(&["configure"], "b leads, and is where it was");
 }

@@ -222,9 +222,10 @@ fn a_refused_promotion_gives_the_lock_back() {
 }
 
 #[test]
-fn what_the_store_shows_after_the_taking_decides_the_timeline_and_whether_to_lead() {
+fn what_the_store_shows_after_the_taking_decides_whether_to_lead() {
     for (what, status, wanted) in [
-        ("another timeline was opened meanwhile", r#"{"optime":1000,"jogi":{"timeline":4}}"#, "reserve-timelines"),
+        ("another timeline was opened meanwhile", r#"{"optime":1000,"jogi":{"timeline":4}}"#, "release"),
+        ("nothing happened", r#"{"optime":1000,"jogi":{"timeline":1}}"#, "write status"),
         ("the last leader had more than may be lost", r#"{"optime":3000000}"#, "release"),
     ] {
         let mut b = Bench::following();
