@@ -4,11 +4,12 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// The name of a member, unique in its cluster; the last component of its key in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct MemberName(pub String);
+pub struct MemberName(pub SmolStr);
 
 impl MemberName {
     pub fn as_str(&self) -> &str {
@@ -35,13 +36,13 @@ impl fmt::Display for MemberName {
 
 impl From<&str> for MemberName {
     fn from(name: &str) -> Self {
-        MemberName(name.to_owned())
+        MemberName(name.into())
     }
 }
 
 impl From<String> for MemberName {
     fn from(name: String) -> Self {
-        MemberName(name)
+        MemberName(name.into())
     }
 }
 
@@ -54,7 +55,7 @@ impl Borrow<str> for MemberName {
 /// The name of a replication slot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SlotName(pub String);
+pub struct SlotName(pub SmolStr);
 
 /// `NAMEDATALEN - 1`: PostgreSQL's limit for a slot's name.
 const SLOT_NAME_MAX: usize = 63;
@@ -65,7 +66,7 @@ impl SlotName {
     pub fn of_member(member: &str) -> SlotName {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if member.len() <= SLOT_NAME_MAX && member.bytes().all(plain) {
-            return SlotName(member.to_owned());
+            return SlotName(member.into());
         }
         let mut slot = String::new();
         for c in member.to_lowercase().chars() {
@@ -76,7 +77,7 @@ impl SlotName {
             }
         }
         slot.truncate(SLOT_NAME_MAX);
-        SlotName(slot)
+        SlotName(slot.into())
     }
 
     pub fn as_str(&self) -> &str {

@@ -174,7 +174,7 @@ pub async fn horizon(
     let until = Instant::now() + within;
     let mut connection = Connection::open(&instance.rewind_target(from), within).await?;
     let rows = connection.query(&sql, until.saturating_duration_since(Instant::now())).await?;
-    let one = |row: &TextRow| Some((SlotName(row.get(0)?.to_owned()), row.get(1)?.parse().ok()?));
+    let one = |row: &TextRow| Some((SlotName(row.get(0)?.to_owned().into()), row.get(1)?.parse().ok()?));
     Ok(rows.iter().filter_map(one).collect())
 }
 
@@ -198,7 +198,7 @@ pub async fn fetch(
     let rows = connection.query(&sql, until.saturating_duration_since(Instant::now())).await?;
     let one = |row: &TextRow| {
         Some(Fetched {
-            name: SlotName(row.get(0)?.to_owned()),
+            name: SlotName(row.get(0)?.to_owned().into()),
             catalog_xmin: row.get(1)?.parse().ok()?,
             restart: row.get(2)?.parse().ok()?,
             state: unhex(row.get(3)?)?,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jogi_core::MemberName;
-use jogi_core::view::{Cluster, Condition, Expect, Key, KeyValue, Leader, Revision, Session, Write, Written};
+use jogi_core::view::{Cluster, Condition, Expect, Key, KeyValue, Leader, Revision, Session, Settings, Write, Written};
+
+use smol_str::ToSmolStr;
 
 use crate::clock::Moment;
 use crate::rng::Rng;
@@ -105,6 +107,7 @@ pub struct Store {
     pub health: Health,
     /// The view of the current revision, shared by all who read it.
     view: Arc<Cluster>,
+    settings: Settings,
     /// Requests that could have changed something, and all requests, since the beginning.
     pub writes: u64,
     pub requests: u64,
@@ -117,6 +120,16 @@ impl Store {
 
     pub fn view(&self) -> Arc<Cluster> {
         self.view.clone()
+    }
+
+    /// The same, to look at and not to keep.
+    pub fn shown(&self) -> &Cluster {
+        &self.view
+    }
+
+    /// What the `config` key says.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The value of a key as it truly is.
@@ -236,7 +249,7 @@ impl Store {
             return self.already(session, name);
         }
         let Some(lease) = self.lease(session) else { return Answer::SessionGone };
-        let revision = self.change(&Key::Leader, Some(name.0.clone()), Some(lease));
+        let revision = self.change(&Key::Leader, Some(name.to_string()), Some(lease));
         let created = self.keys.get(&Key::Leader).map_or(revision, |e| e.created);
         Answer::Acquired { created: text(created), revision: text(revision) }
     }
@@ -246,7 +259,7 @@ impl Store {
             return self.already(session, name);
         }
         let Some(lease) = self.lease(session) else { return Answer::SessionGone };
-        let revision = self.change(&Key::Leader, Some(name.0.clone()), Some(lease));
+        let revision = self.change(&Key::Leader, Some(name.to_string()), Some(lease));
         Answer::Acquired { created: created.clone(), revision: text(revision) }
     }
 
@@ -254,7 +267,7 @@ impl Store {
     /// there.
     fn already(&self, session: &Session, name: &MemberName) -> Answer {
         match self.keys.get(&Key::Leader) {
-            Some(entry) if entry.value == name.0 && entry.lease.map(self::session).as_ref() == Some(session) => {
+            Some(entry) if entry.value == name.as_str() && entry.lease.map(self::session).as_ref() == Some(session) => {
                 Answer::Acquired { created: text(entry.created), revision: text(entry.modified) }
             }
             Some(_) | None => Answer::Conflict,
@@ -354,7 +367,10 @@ impl Store {
         let view = Arc::make_mut(&mut self.view);
         match key {
             Key::Initialize => view.initialize = one.initialize,
-            Key::Config => view.config = one.config,
+            Key::Config => {
+                self.settings = one.settings().unwrap_or_default();
+                view.config = one.config;
+            }
             Key::Leader => view.leader = one.leader,
             Key::Status | Key::LegacyOptime => view.status = one.status,
             Key::Failover => view.failover = one.failover,
@@ -381,11 +397,11 @@ impl Store {
 }
 
 fn text(revision: u64) -> Revision {
-    Revision(revision.to_string())
+    Revision(revision.to_smolstr())
 }
 
 fn session(lease: u64) -> Session {
-    Session(lease.to_string())
+    Session(lease.to_smolstr())
 }
 
 #[cfg(test)]

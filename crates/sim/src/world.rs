@@ -227,7 +227,9 @@ pub struct World {
     /// Added to every message of WAL.
     pub replication_delay: Duration,
     pub trace: Trace,
-    pub checks: Checks,
+    pub checks: Box<Checks>,
+    /// Stands in while the checks look at the world.
+    pub(crate) idle_checks: Option<Box<Checks>>,
     pub counts: Counts,
     pub commits: u64,
     pub herd: Herd,
@@ -272,7 +274,8 @@ impl World {
             connections: 0,
             replication_delay: Duration::ZERO,
             trace: Trace::default(),
-            checks: Checks::default(),
+            checks: Box::default(),
+            idle_checks: None,
             counts: Counts::default(),
             commits: 0,
             herd,
@@ -325,8 +328,8 @@ impl World {
     /// Adds a line to the trace, made only when somebody wants it.
     pub fn say(&mut self, topic: Topic, host: HostId, text: impl FnOnce() -> String) {
         if self.trace.wants(topic) {
-            let name = self.hosts[host].name.0.clone();
-            self.trace.add(self.now, topic, &name, text());
+            let name = self.hosts[host].name.clone();
+            self.trace.add(self.now, topic, name.as_str(), text());
         }
     }
 

@@ -235,7 +235,7 @@ impl<'a> Pair<'a> {
         match self.rng.range(0, 8) {
             0..3 => Condition::Always,
             3..7 => Condition::as_read(revision),
-            _ => Condition::Unchanged(Revision(self.rng.range(1, self.model.revision() + 2).to_string())),
+            _ => Condition::Unchanged(Revision(self.rng.range(1, self.model.revision() + 2).to_string().into())),
         }
     }
 
@@ -411,12 +411,14 @@ impl<'a> Pair<'a> {
 
     fn revision_of(&self, real: &Revision) -> Revision {
         let number: u64 = real.0.parse().expect("etcd's revisions are numbers");
-        Revision(number.checked_sub(self.offset).map_or_else(|| format!("before us: {number}"), |n| n.to_string()))
+        Revision(
+            number.checked_sub(self.offset).map_or_else(|| format!("before us: {number}"), |n| n.to_string()).into(),
+        )
     }
 
     fn real_revision(&self, model: &Revision) -> Revision {
         let number: u64 = model.0.parse().expect("the model's revisions are numbers");
-        Revision((number + self.offset).to_string())
+        Revision((number + self.offset).to_string().into())
     }
 
     fn real_condition(&self, condition: Condition) -> Condition {
@@ -428,7 +430,7 @@ impl<'a> Pair<'a> {
 
     fn session_of(&self, real: &Session) -> Session {
         let known = self.sessions.iter().find(|known| known.real == *real);
-        known.map_or_else(|| Session(format!("unknown: {}", real.0)), |known| known.model.clone())
+        known.map_or_else(|| Session(format!("unknown: {}", real.0).into()), |known| known.model.clone())
     }
 
     /// A real reading with the model's revisions and sessions in it.

@@ -109,7 +109,7 @@ pub(super) async fn remove_copies(instance: &Instance, keep_diverged: usize, can
 fn record(intent: &Intent) -> rundir::Intent {
     let (kind, detail) = match intent {
         Intent::Bootstrap { initialize } => {
-            (IntentKind::Initdb, initialize.as_ref().map(|revision| revision.0.clone()).unwrap_or_default())
+            (IntentKind::Initdb, initialize.as_ref().map(|revision| revision.0.to_string()).unwrap_or_default())
         }
         Intent::Clone => (IntentKind::Clone, String::new()),
         Intent::Rewind => (IntentKind::Rewind, String::new()),
@@ -123,7 +123,8 @@ fn record(intent: &Intent) -> rundir::Intent {
 pub(crate) fn recorded(intent: &rundir::Intent) -> Result<Intent, String> {
     Ok(match &intent.kind {
         IntentKind::Initdb => {
-            let revision = (!intent.detail.is_empty()).then(|| jogi_core::view::Revision(intent.detail.clone()));
+            let revision =
+                (!intent.detail.is_empty()).then(|| jogi_core::view::Revision(intent.detail.as_str().into()));
             Intent::Bootstrap { initialize: revision }
         }
         IntentKind::Clone => Intent::Clone,

@@ -12,7 +12,7 @@ pub(super) fn get(api: &Api) -> Answer {
     let snapshot = api.snapshot();
     match &snapshot.failsafe_topology {
         Some(failsafe) => {
-            let members = failsafe.iter().map(|(name, url)| (name.0.clone(), Value::from(url.as_str())));
+            let members = failsafe.iter().map(|(name, url)| (name.to_string(), Value::from(url.as_str())));
             Answer::json(200, &Value::Object(members.collect()))
         }
         None => Answer::error(502),

@@ -300,7 +300,7 @@ impl Local {
         let postgresql = Postgresql::read(&postgresql_section, found);
         check_controlled(&postgresql_section, found);
         Some(Local {
-            name: MemberName(name?),
+            name: MemberName::from(name?),
             scope: scope?,
             namespace,
             restapi: restapi?,

@@ -208,7 +208,7 @@ impl Ha {
             && newest.new_leader.is_none()
         {
             newest.at = lineage.modified.clone();
-            newest.new_leader = newest.at.as_ref().map(|_| self.me().0.clone());
+            newest.new_leader = newest.at.as_ref().map(|_| self.me().to_string());
         }
         let keep = self.settings.max_timelines_history;
         if keep > 0 && entries.len() > keep {

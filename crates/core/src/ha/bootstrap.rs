@@ -38,7 +38,7 @@ impl Ha {
             let because = "the data directory is empty";
             return Decision::new("no action", because).waiting("a running leader to copy from");
         };
-        let name = source.member.clone().map_or_else(String::new, |m| m.0);
+        let name = source.member.clone().map_or_else(String::new, |m| m.to_string());
         let because = format!("the data directory is empty; copying from {name}");
         let basebackup_only = std::mem::take(&mut self.clone_from_leader);
         let steps = [

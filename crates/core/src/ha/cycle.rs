@@ -379,7 +379,7 @@ impl Ha {
         self.divergence.suspect();
         self.followed = None;
         self.begin_op(Op::new(Kind::Close, because, steps));
-        Decision::new("demoting self because i do not hold the leader lock", because)
+        Decision::new("demoting self because i do not hold the leader lock", because.to_owned())
     }
 
     pub(super) fn closing_steps(&self, orderly: bool) -> Vec<Step> {

@@ -1,5 +1,6 @@
 //! A decision explains itself: what the log line, REST, `ctl why` and traces show.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -8,19 +9,19 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Decision {
     /// Patroni's status sentence for the same situation (ha-rules 27).
-    pub state: String,
+    pub state: Cow<'static, str>,
     /// The rule that led here, in a sentence.
-    pub because: String,
+    pub because: Cow<'static, str>,
     /// What has to happen before anything changes; empty when nothing is awaited.
-    pub waiting_for: String,
+    pub waiting_for: Cow<'static, str>,
 }
 
 impl Decision {
-    pub fn new(state: impl Into<String>, because: impl Into<String>) -> Decision {
-        Decision { state: state.into(), because: because.into(), waiting_for: String::new() }
+    pub fn new(state: impl Into<Cow<'static, str>>, because: impl Into<Cow<'static, str>>) -> Decision {
+        Decision { state: state.into(), because: because.into(), waiting_for: Cow::Borrowed("") }
     }
 
-    pub fn waiting(mut self, for_: impl Into<String>) -> Decision {
+    pub fn waiting(mut self, for_: impl Into<Cow<'static, str>>) -> Decision {
         self.waiting_for = for_.into();
         self
     }

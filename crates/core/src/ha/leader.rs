@@ -245,7 +245,7 @@ impl Ha {
         self.followed = None;
         self.last_end = None;
         self.begin_op(Op::new(Kind::Bequeath, because, steps));
-        Decision::new("demoting self because PostgreSQL does not run", because)
+        Decision::new("demoting self because PostgreSQL does not run", because.to_owned())
     }
 
     /// The walk through a dead primary's WAL has ended: say what nobody else has received.

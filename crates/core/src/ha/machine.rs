@@ -36,6 +36,8 @@ pub struct Ha {
     pub(super) old_view: Option<Arc<Cluster>>,
     pub(super) settings: Arc<Settings>,
     pub(super) dynamic: Arc<Value>,
+    /// The permanent slots that it names.
+    pub(super) permanent: Arc<super::slots::Configured>,
     pub(super) dynamic_saved: Option<Revision>,
     pub(super) server: Option<Arc<Server>>,
     /// When our server last became something else by an effect or event that we know of.
@@ -84,6 +86,8 @@ pub struct Ha {
     pub(super) slots_changed_at: Tick,
     /// What was known when no slot wanted changing.
     pub(super) slots_rest: Option<Basis>,
+    /// What a turn, by its number, found that ought to be here.
+    pub(super) slots_wanted: Option<(u64, Arc<super::slots::Wanted>)>,
     /// Replay is resumed once for each look that shows it paused.
     pub(super) resumed_at: Tick,
     pub(super) failures: Failures,
@@ -107,6 +111,7 @@ pub struct Ha {
     pub(super) queue: VecDeque<Effect>,
     pub(super) last_id: u64,
     pub(super) timers: Timers,
+    pub(super) turns: u64,
     pub(super) last_turn: Tick,
     /// After a stall nothing is decided before a linearizable view that began after it.
     pub(super) fresh_after: Option<Tick>,
@@ -138,6 +143,7 @@ impl Ha {
             old_view: None,
             settings: Arc::new(Settings::default()),
             dynamic,
+            permanent: Arc::default(),
             dynamic_saved: None,
             server: None,
             changed_at: Tick::ZERO,
@@ -169,6 +175,7 @@ impl Ha {
             logical: super::slots::Logical::default(),
             slots_changed_at: Tick::ZERO,
             slots_rest: None,
+            slots_wanted: None,
             upstream_made: (None, None),
             resumed_at: Tick::ZERO,
             failures: Failures::default(),
@@ -188,6 +195,7 @@ impl Ha {
             queue: VecDeque::new(),
             last_id: 0,
             timers: Timers::default(),
+            turns: 0,
             last_turn: Tick::ZERO,
             fresh_after: None,
             permission: None,
@@ -287,6 +295,7 @@ impl Ha {
         if !self.began || self.exited {
             return;
         }
+        self.turns += 1;
         self.permission = Some(self.now.boot + self.settings.ttl);
         self.timers.set(Timer::Heartbeat, self.now.boot + self.heartbeat());
         self.overdue();

@@ -4,6 +4,8 @@
 //! Every note and every change of the decision is a moment, and so is every change of who leads and of whether our own
 //! server can be written to: by those an incident begins and ends.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::machine::Ha;
@@ -40,8 +42,8 @@ const MOMENTS_MAX: usize = 256;
 pub(super) struct Told {
     leader: Option<MemberName>,
     writable: bool,
-    state: String,
-    because: String,
+    state: Cow<'static, str>,
+    because: Cow<'static, str>,
 }
 
 impl Ha {

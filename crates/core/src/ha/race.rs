@@ -130,7 +130,7 @@ impl Ha {
         {
             self.timers.set_earlier(Timer::Race, self.now.boot + RACE_AGAIN);
             let decision = self.follow(&leader);
-            return Decision { because: why.clone(), ..decision };
+            return Decision { because: why.clone().into(), ..decision };
         }
         match verdict {
             Verdict::Take(because) => self.take_lock(because),
@@ -503,7 +503,7 @@ impl Ha {
             Step::Callback(super::Action::OnRoleChange),
         ]);
         self.begin_op(Op::new(Kind::Promote, because, steps));
-        Decision::new("promoted self to leader by acquiring session lock", because)
+        Decision::new("promoted self to leader by acquiring session lock", because.to_owned())
     }
 
     /// What the reading after the taking of the lock says: which timeline comes next, or why this member may not

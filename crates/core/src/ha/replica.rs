@@ -28,7 +28,7 @@ impl Ha {
         let kind = if self.is_standby_cluster() { "a standby leader" } else { "a leader" };
         let state = format!("no action. I am ({}), a secondary, and following {kind} ({leader})", self.me());
         match self.divergence.hopeless() {
-            Some(why) => Decision::new(state, why).waiting("a person"),
+            Some(why) => Decision::new(state, why.to_owned()).waiting("a person"),
             None => Decision::new(state, because),
         }
     }
@@ -64,7 +64,7 @@ impl Ha {
     fn follow_anew(&mut self, followed: Followed, because: &str) -> Decision {
         let mode = Mode::Standby { upstream: followed.upstream };
         self.begin_op(Op::new(Kind::Follow, because, [Step::Configure(mode), Step::Apply]));
-        Decision::new("no action", because).waiting("the new configuration")
+        Decision::new("no action", because.to_owned()).waiting("the new configuration")
     }
 
     /// What the files of the server are about to say. Whoever leads when it is started, it follows what stands there.

@@ -123,8 +123,8 @@ impl Ha {
             Err(reply) => self.answer(id, reply),
             Ok(()) => {
                 let failover = Failover {
-                    leader: leader.map(MemberName).filter(|_| !manual),
-                    member: candidate.map(MemberName),
+                    leader: leader.map(MemberName::from).filter(|_| !manual),
+                    member: candidate.map(MemberName::from),
                     scheduled_at: scheduled_at.map(|w| w.text),
                 };
                 let text = failover.to_text();

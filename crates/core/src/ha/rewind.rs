@@ -197,7 +197,8 @@ impl Ha {
         let name = &model.name;
         let because = format!("whether our WAL is part of {name}'s is not known");
         // A running standby goes on; a stopped server waits for the answer.
-        let held = |waiting: &str| (!running).then(|| Decision::new("no action", because.clone()).waiting(waiting));
+        let held =
+            |waiting: &'static str| (!running).then(|| Decision::new("no action", because.clone()).waiting(waiting));
         let undecided_max = if model.member.is_some() { UNDECIDED_MAX } else { UNDECIDED_MAX_REMOTE };
         if self.failures.compare >= undecided_max && !self.divergence.must {
             if !running {
@@ -555,7 +556,7 @@ impl Ha {
         steps.extend([Step::Intend(Intent::PutAside), aside, Step::Settle, Step::Look]);
         self.followed = None;
         self.begin_op(Op::new(Kind::Reinitialize, because, steps));
-        Decision::new("reinitializing", because)
+        Decision::new("reinitializing", because.to_owned())
     }
 
     pub(super) fn control(&self) -> Option<Control> {

@@ -27,7 +27,8 @@ impl Ha {
         let remote = self.settings.standby_cluster.as_ref()?;
         let mut addresses = remote.addresses().into_iter();
         let (host, port) = addresses.next().unwrap_or_default();
-        let slot = remote.primary_slot_name.clone().filter(|_| self.settings.use_slots).map(SlotName);
+        let slot =
+            remote.primary_slot_name.clone().filter(|_| self.settings.use_slots).map(|slot| SlotName(slot.into()));
         Some(Upstream { member: None, host, port, others: addresses.collect(), slot })
     }
 
@@ -65,7 +66,7 @@ impl Ha {
         }
         let state = format!("no action. I am ({}), the standby leader with the lock", self.me());
         match self.divergence.hopeless() {
-            Some(why) => Decision::new(state, why).waiting("a person"),
+            Some(why) => Decision::new(state, why.to_owned()).waiting("a person"),
             None => Decision::new(state, because),
         }
     }

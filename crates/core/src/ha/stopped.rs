@@ -104,7 +104,7 @@ impl Ha {
             Step::Callback(super::Action::OnStart),
         ]);
         self.begin_op(Op::new(Kind::Start, because, steps));
-        Decision::new("starting as primary", because)
+        Decision::new("starting as primary", because.to_owned())
     }
 
     pub(super) fn start_standby(&mut self, because: &str) -> Decision {
@@ -117,7 +117,7 @@ impl Ha {
         let action = if role_changed { super::Action::OnRoleChange } else { super::Action::OnStart };
         steps.push(Step::Callback(action));
         self.begin_op(Op::new(Kind::Start, because, steps));
-        Decision::new("starting as a secondary", because)
+        Decision::new("starting as a secondary", because.to_owned())
     }
 
     /// Somebody leads: come back as a standby, after making sure that our WAL is part of theirs.

@@ -15,6 +15,7 @@ use super::note::NoteLevel;
 use super::op::Op;
 use super::rewind::Divergence;
 use super::server::Process;
+use super::slots::Configured;
 use super::state::{Phase, Seen};
 use super::timer::Timer;
 use super::{Act, CallbackLane, Event, Failure, Found, GuardNews, Lane, Lease};
@@ -98,11 +99,9 @@ impl Ha {
             self.failsafe.found_leading();
         }
         if let Some(dynamic) = &found.dynamic {
-            self.settings = Arc::new(Settings::from_value(dynamic));
-            self.dynamic = Arc::new(dynamic.clone());
+            self.go_by(Arc::new(dynamic.clone()));
         } else if !self.local.bootstrap_dcs.is_null() {
-            self.settings = Arc::new(Settings::from_value(&self.local.bootstrap_dcs));
-            self.dynamic = Arc::new(self.local.bootstrap_dcs.clone());
+            self.go_by(Arc::new(self.local.bootstrap_dcs.clone()));
         }
         self.found = found;
         self.answered_at = self.now.boot;
@@ -140,10 +139,15 @@ impl Ha {
         self.switchover_progress();
     }
 
+    fn go_by(&mut self, dynamic: Arc<Value>) {
+        self.settings = Arc::new(Settings::from_value(&dynamic));
+        self.permanent = Arc::new(Configured::of(&dynamic));
+        self.dynamic = dynamic;
+    }
+
     fn adopt_dynamic(&mut self, value: &Arc<Value>, revision: Revision) {
         let old = self.settings.clone();
-        self.settings = Arc::new(Settings::from_value(value));
-        self.dynamic = Arc::clone(value);
+        self.go_by(Arc::clone(value));
         self.dynamic_saved = Some(revision);
         if old.failsafe_mode && !self.settings.failsafe_mode {
             self.failsafe.switched_off(self.now.boot);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn order(cluster: &Cluster, row: &Row) -> Vec<String> {
-        replicas(cluster, &"a".into(), row, &Names::new()).into_iter().map(|r| r.name.0).collect()
+        replicas(cluster, &"a".into(), row, &Names::new()).into_iter().map(|r| r.name.to_string()).collect()
     }
 
     #[test]

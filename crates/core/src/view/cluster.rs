@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::{Failover, HistoryKey, Member, MemberData, Settings, Status, SyncState};
 use crate::{Lsn, MemberName, SlotName, Timeline};
@@ -12,12 +13,12 @@ use crate::{Lsn, MemberName, SlotName, Timeline};
 /// A key's version as its store names it. Opaque: compared for equality, never ordered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Revision(pub String);
+pub struct Revision(pub SmolStr);
 
 /// The lease or session that a key is bound to, as its store names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Session(pub String);
+pub struct Session(pub SmolStr);
 
 /// A value with the revision under which it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

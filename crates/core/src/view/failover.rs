@@ -22,8 +22,8 @@ impl Failover {
                 let field =
                     |name: &str| object.get(name).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
                 Failover {
-                    leader: field("leader").map(MemberName),
-                    member: field("member").map(MemberName),
+                    leader: field("leader").map(MemberName::from),
+                    member: field("member").map(MemberName::from),
                     scheduled_at: field("scheduled_at"),
                 }
             }

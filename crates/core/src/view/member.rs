@@ -29,6 +29,7 @@ pub struct Published {
     tags: Tags,
     version: Option<Vec<u32>>,
     address: Option<(String, u16)>,
+    paused: bool,
 }
 
 impl Deref for Published {
@@ -52,7 +53,8 @@ impl From<Map<String, Value>> for MemberData {
         let tags = fields.get("tags").and_then(Value::as_object).map(|tags| Tags(tags.clone())).unwrap_or_default();
         let version = fields.get("version").and_then(Value::as_str).and_then(version);
         let address = address(&fields);
-        MemberData(Arc::new(Published { fields, tags, version, address }))
+        let paused = fields.get("pause").and_then(truth).unwrap_or(false);
+        MemberData(Arc::new(Published { fields, tags, version, address, paused }))
     }
 }
 
@@ -148,7 +150,7 @@ impl MemberData {
     }
 
     pub fn paused(&self) -> bool {
-        self.0.get("pause").and_then(truth).unwrap_or(false)
+        self.0.paused
     }
 
     /// The protocol number that members of this program publish, below the one field that is theirs.

@@ -37,7 +37,7 @@ impl Status {
         let mut object = Map::new();
         object.insert("optime".into(), self.optime.0.into());
         if let Some(slots) = self.slots.as_ref().filter(|s| !s.is_empty()) {
-            let slots = slots.iter().map(|(name, lsn)| (name.0.clone(), Value::from(lsn.0))).collect();
+            let slots = slots.iter().map(|(name, lsn)| (name.to_string(), Value::from(lsn.0))).collect();
             object.insert("slots".into(), Value::Object(slots));
         }
         if let Some(retain) = self.retain_slots.as_ref().filter(|r| !r.is_empty()) {
@@ -67,12 +67,12 @@ fn unwrapped(value: &Value) -> Option<Value> {
 
 fn slots(value: &Value) -> Option<BTreeMap<SlotName, Lsn>> {
     let value = unwrapped(value)?;
-    Some(value.as_object()?.iter().filter_map(|(k, v)| Some((SlotName(k.clone()), lsn(v)?))).collect())
+    Some(value.as_object()?.iter().filter_map(|(k, v)| Some((SlotName(k.into()), lsn(v)?))).collect())
 }
 
 fn retain_slots(value: &Value) -> Option<Vec<SlotName>> {
     let value = unwrapped(value)?;
-    Some(value.as_array()?.iter().filter_map(|v| v.as_str().map(|s| SlotName(s.to_owned()))).collect())
+    Some(value.as_array()?.iter().filter_map(|v| v.as_str().map(|s| SlotName(s.into()))).collect())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn answer(accepted: bool, status: u16) -> Yield {
 
 fn asked(b: &Bench) -> Vec<String> {
     b.open_acts()
-        .filter_map(|act| if let Act::AskFailsafe { member, .. } = act { Some(member.0.clone()) } else { None })
+        .filter_map(|act| if let Act::AskFailsafe { member, .. } = act { Some(member.to_string()) } else { None })
         .collect()
 }
 

@@ -220,12 +220,12 @@ fn key_value(prefix: &str, kv: Kv) -> Option<KeyValue> {
 }
 
 pub(super) fn revision(number: i64) -> Revision {
-    Revision(number.to_string())
+    Revision(number.to_string().into())
 }
 
 /// Lease 0 is none.
 pub(super) fn session(lease: i64) -> Option<Session> {
-    (lease != 0).then(|| Session(lease.to_string()))
+    (lease != 0).then(|| Session(lease.to_string().into()))
 }
 
 #[cfg(test)]

@@ -180,8 +180,8 @@ impl Dcs for Etcd3 {
                 endpoint: answer.host.url.clone(),
                 cause: "a lease without a ttl".into(),
             }),
-            Ok(_) => Ok(Session(id)),
-            Err(failed) if failed.doubtful && failed.failure().is_lease_known() => Ok(Session(id)),
+            Ok(_) => Ok(Session(id.into())),
+            Err(failed) if failed.doubtful && failed.failure().is_lease_known() => Ok(Session(id.into())),
             Err(failed) => Err(failed.into()),
         }
     }

@@ -33,7 +33,7 @@ impl Etcd3Options {
             tls: None,
             version_prefix: None,
             base: base.into(),
-            name: MemberName(name.into()),
+            name: MemberName::from(name.into()),
         }
     }
 

@@ -82,7 +82,7 @@ pub fn primary_conninfo(instance: &Instance, upstream: &Upstream) -> Result<Conn
         wanted.0.insert("passfile".to_owned(), file.to_string_lossy().into_owned());
     }
     wanted.0.remove("password");
-    wanted.0.insert("application_name".to_owned(), instance.local.name.0.clone());
+    wanted.0.insert("application_name".to_owned(), instance.local.name.to_string());
     if let Some(service) = &instance.effective.krbsrvname {
         wanted.0.insert("krbsrvname".to_owned(), service.clone());
     }

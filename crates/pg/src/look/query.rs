@@ -101,7 +101,7 @@ fn receiver(found: &Value) -> Receiver {
         status: string(&found["status"]),
         host: host.to_owned(),
         port: configured_port.or_else(|| u16::try_from(found["port"].as_u64()?).ok()),
-        slot: optional(&found["slot"]).filter(|slot| !slot.is_empty()).map(SlotName),
+        slot: optional(&found["slot"]).filter(|slot| !slot.is_empty()).map(|slot| SlotName(slot.into())),
         latest_end: lsn_of(&found["latest_end"]),
     }
 }
@@ -132,7 +132,7 @@ fn slot(found: &Value) -> (SlotName, Slot) {
         catalog_xmin: found[8].as_str().and_then(|xid| xid.parse().ok()).or_else(|| found[8].as_u64()?.try_into().ok()),
         lost: found[9] == "lost",
     };
-    (SlotName(string(&found[0])), slot)
+    (SlotName(string(&found[0]).into()), slot)
 }
 
 fn elements(list: Option<Value>) -> Vec<Value> {

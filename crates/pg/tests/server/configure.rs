@@ -89,7 +89,7 @@ async fn a_standby_is_turned_to_another_upstream() {
     if reloads {
         reload(&b).await;
         let slot = |s: &jogi_core::ha::Server| {
-            s.row.as_ref().and_then(|r| r.receiver.as_ref()?.slot.as_ref().map(|slot| slot.0.clone()))
+            s.row.as_ref().and_then(|r| r.receiver.as_ref()?.slot.as_ref().map(|slot| slot.to_string()))
         };
         b.wait_for("the other slot", |s| slot(s).as_deref() == Some("two")).await;
     }

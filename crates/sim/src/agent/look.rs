@@ -93,7 +93,7 @@ impl World {
         let at = |record: Option<crate::wal::RecordId>| record.map(|r| self.wal.end(r)).unwrap_or_default();
         let row = |((standby, stream), (sync_priority, sync_state)): (&(HostId, &Stream), (i64, &str))| Walsender {
             user: "replicator".to_owned(),
-            application_name: self.hosts[*standby].name.0.clone(),
+            application_name: self.hosts[*standby].name.to_string(),
             client_addr: Some(super::address(*standby)),
             state: if stream.caught_up { "streaming" } else { "catchup" }.to_owned(),
             sync_state: sync_state.to_owned(),

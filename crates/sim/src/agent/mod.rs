@@ -123,7 +123,7 @@ pub struct Agent {
     held: Vec<(EffectId, Outcome)>,
     pub(crate) requests: BTreeMap<RequestId, Requester>,
     last_request: u64,
-    said: String,
+    said: std::borrow::Cow<'static, str>,
     /// Consecutive timeouts without time passing.
     spins: (Moment, u32),
 }
@@ -201,7 +201,7 @@ impl World {
             held: Vec::new(),
             requests: BTreeMap::new(),
             last_request: 0,
-            said: String::new(),
+            said: "".into(),
             spins: (self.now, 0),
         };
         let machine = &mut self.hosts[host];

@@ -97,7 +97,7 @@ impl World {
     /// The reader of a logical slot takes everything from where the slot stands. Nothing may lie between that and what
     /// it took before: it would never see it.
     pub(crate) fn read_slot(&mut self, host: HostId, name: &str) -> Result<(), String> {
-        let name = SlotName(name.to_owned());
+        let name = SlotName(name.into());
         let end = self.hosts[host].pg.data().map(|data| self.wal.end(data.tip)).unwrap_or_default();
         let data = self.hosts[host].pg.data_mut();
         let Some(slot) = data.and_then(|data| data.logical.get_mut(&name)) else {

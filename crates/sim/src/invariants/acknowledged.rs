@@ -33,7 +33,7 @@ impl Acknowledged {
         rules: &Rules,
         lenient: bool,
     ) -> Option<Violation> {
-        let view = world.store.view();
+        let view = world.store.shown();
         let by_hand = view.failover.as_ref().is_some_and(|f| f.value.is_request() && !f.value.is_switchover());
         let promised = rules.sync && !lenient && view.sync.leader.is_some() && !by_hand;
         self.since = if promised { self.since.or(Some(world.now)) } else { None };

@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use jogi_core::Lsn;
-use jogi_core::view::Settings;
+use jogi_core::{Lsn, MemberName};
 
 use super::Violation;
 use crate::clock::Moment;
@@ -20,7 +19,7 @@ use crate::world::World;
 #[derive(Clone, Debug, Default)]
 pub struct LagOfTheWinner {
     revision: u64,
-    leader: Option<String>,
+    leader: Option<MemberName>,
     last: Last,
     /// Since when nobody holds the lock.
     free: Option<Moment>,
@@ -63,8 +62,8 @@ impl LagOfTheWinner {
     }
 
     fn store_changed(&mut self, world: &World, lenient: bool) {
-        let view = world.store.view();
-        let leader = view.leader.as_ref().map(|l| l.name.0.clone());
+        let view = world.store.shown();
+        let leader = view.leader.as_ref().map(|l| l.name.clone());
         let changed = leader.is_some() && leader != self.leader;
         self.by_hand |= view.failover.as_ref().is_some_and(|f| f.value.is_request() && f.value.leader.is_none());
         let (last, free) = (self.last, self.free);
@@ -87,7 +86,7 @@ impl LagOfTheWinner {
         if lenient || by_hand || world.hosts[host].pg.phase() == Some(Phase::Primary) {
             return;
         }
-        let settings = view.config.as_ref().map(|c| Settings::from_value(&c.value)).unwrap_or_default();
+        let settings = world.store.settings();
         let waited = free.map_or(Duration::ZERO, |since| world.now.since(since));
         // Its clock may be a little fast.
         let any_branch = waited >= settings.ttl.mul_f64(0.97);

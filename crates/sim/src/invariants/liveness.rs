@@ -1,7 +1,5 @@
 //! Once faults have ended there is a writable primary, and every member follows it.
 
-use jogi_core::view::Settings;
-
 use crate::net::HostId;
 use crate::postgres::Phase;
 use crate::world::World;
@@ -41,8 +39,7 @@ pub fn why_not(world: &World) -> Option<String> {
 }
 
 fn is_standby_cluster(world: &World) -> bool {
-    let view = world.store.view();
-    view.config.as_ref().is_some_and(|c| Settings::from_value(&c.value).standby_cluster.is_some())
+    world.store.settings().standby_cluster.is_some()
 }
 
 /// The same of a standby cluster: its leader streams from outside, everybody else from a member, and none of them has

@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use jogi_core::MemberName;
 use jogi_core::ha::Effect;
-use jogi_core::view::{Key, Settings};
-use serde_json::Value;
+use jogi_core::view::Key;
 
 use crate::agent::Agent;
 use crate::clock::Moment;
@@ -136,9 +135,7 @@ impl Hosts {
 
 impl Rules {
     fn of(world: &World) -> Rules {
-        let view = world.store.view();
-        let value = view.config.as_ref().map_or(&Value::Null, |c| &c.value);
-        let settings = Settings::from_value(value);
+        let settings = world.store.settings();
         Rules { pause: settings.pause, failsafe: settings.failsafe_mode, sync: settings.is_sync(), ttl: settings.ttl }
     }
 }
@@ -174,13 +171,15 @@ impl Checks {
 
     /// Looks at everything after each step of the world.
     pub fn after_step(world: &mut World) {
-        let mut checks = std::mem::take(&mut world.checks);
+        // Their memory is much: it is not moved at every step.
+        let idle = world.idle_checks.take().unwrap_or_default();
+        let mut checks = std::mem::replace(&mut world.checks, idle);
         checks.look(world);
         let new = checks.violations.get(checks.announced..).unwrap_or_default();
         new.iter().for_each(|violation| world.announce(Topic::Violation, || violation.to_string()));
         checks.announced = checks.violations.len();
         world.counts.hung_noticed = checks.hung_is_noticed.noticed;
-        world.checks = checks;
+        world.idle_checks = Some(std::mem::replace(&mut world.checks, checks));
     }
 
     fn look(&mut self, world: &World) {

@@ -443,7 +443,7 @@ fn why_not(world: &World, mark: &Mark, condition: &Condition) -> Option<String> 
 fn sync_words(text: &str) -> String {
     let sync = SyncState::parse(text, None);
     let names: Vec<&str> = sync.standbys.iter().map(jogi_core::MemberName::as_str).collect();
-    let leader = sync.leader.map_or("nobody".to_owned(), |l| l.0);
+    let leader = sync.leader.map_or("nobody".to_owned(), |l| l.to_string());
     match (names.is_empty(), sync.quorum) {
         (true, _) => format!("{leader} none"),
         (false, 0) => format!("{leader} {}", names.join(",")),

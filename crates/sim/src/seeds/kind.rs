@@ -362,13 +362,13 @@ pub fn undo_of(kind: Kind, fault: &Fault) -> Option<Fault> {
 fn switchover(world: &World, to: Option<HostId>) -> Option<Fault> {
     let leader = world.store.leader()?.to_owned();
     let host = world.host_named(&leader)?;
-    let candidate = to.map(|host| world.hosts[host].name.0.clone());
+    let candidate = to.map(|host| world.hosts[host].name.to_string());
     let request = Request::Switchover { manual_failover: false, leader: Some(leader), candidate, scheduled_at: None };
     Some(Fault::Ask(host, request))
 }
 
 fn failover(world: &World, to: HostId) -> Option<Fault> {
-    let candidate = Some(world.hosts[to].name.0.clone());
+    let candidate = Some(world.hosts[to].name.to_string());
     let request = Request::Switchover { manual_failover: true, leader: None, candidate, scheduled_at: None };
     Some(Fault::Ask(world.store.leader().and_then(|name| world.host_named(name)).unwrap_or(to), request))
 }

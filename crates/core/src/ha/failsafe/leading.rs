@@ -120,7 +120,7 @@ impl Ha {
             return;
         }
         let text: serde_json::Map<String, Value> =
-            wanted.iter().map(|(name, url)| (name.0.clone(), Value::from(url.as_str()))).collect();
+            wanted.iter().map(|(name, url)| (name.to_string(), Value::from(url.as_str()))).collect();
         let text = crate::view::compact(&Value::Object(text));
         let write = Write::put(Key::Failsafe, text).while_leader(&lock.created);
         if self.issue(Lane::Store, Act::Write(write), SHORT, Purpose::Topology).is_some() {
@@ -197,7 +197,8 @@ impl Ha {
     fn failsafe_body(&mut self) -> Value {
         let row = self.row().cloned();
         let slots = row.and_then(|row| self.status_slots(&row).0).unwrap_or_default();
-        let slots: serde_json::Map<String, Value> = slots.into_iter().map(|(n, lsn)| (n.0, lsn.0.into())).collect();
+        let slots: serde_json::Map<String, Value> =
+            slots.into_iter().map(|(n, lsn)| (n.to_string(), lsn.0.into())).collect();
         let ttl = u64::try_from(self.settings.ttl.as_millis()).unwrap_or(u64::MAX);
         json!({
             "name": self.local.name.as_str(),

@@ -44,7 +44,7 @@ impl Ha {
         let now = self.now.boot;
         let until = now + self.settings.ttl.max(ttl.unwrap_or_default());
         self.failsafe.given.retain(|_, promise| now < promise.until);
-        let slots = slots.into_iter().map(|(slot, lsn)| (SlotName(slot), Lsn(lsn))).collect();
+        let slots = slots.into_iter().map(|(slot, lsn)| (SlotName(slot.into()), Lsn(lsn))).collect();
         if !self.failsafe.given.contains_key(&name) {
             self.note(NoteLevel::Warning, format!("{name} has lost the store and leads on in failsafe mode"));
         }
@@ -175,7 +175,7 @@ impl Ha {
         let named = self.cluster().filter(|_| self.settings.failsafe_mode).and_then(|c| c.failsafe.clone());
         let member = |(name, url): (MemberName, String)| {
             let data = MemberData::from(serde_json::Map::from_iter([("api_url".to_owned(), Value::from(url))]));
-            (name.clone(), Member { name, data, revision: Revision(String::new()), session: None })
+            (name.clone(), Member { name, data, revision: Revision::default(), session: None })
         };
         named.unwrap_or_default().into_iter().map(member).collect()
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::CAN_ADVANCE;
-use super::permanent::{self, Permanent};
+use super::permanent::Permanent;
 use super::plan::Want;
 use crate::ha::flight::{Purpose, SHORT};
 use crate::ha::machine::Ha;
@@ -295,7 +295,7 @@ impl Ha {
         if self.logical.too_old || !self.settings.use_slots || self.settings.standby_cluster.is_some() {
             return false;
         }
-        let (slots, _) = permanent::parse(&self.dynamic);
+        let slots = &self.permanent.slots;
         if !slots.values().any(|slot| matches!(slot, Permanent::Logical { .. })) {
             return false;
         }

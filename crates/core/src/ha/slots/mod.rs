@@ -10,8 +10,10 @@ mod plan;
 mod retained;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) use logical::Logical;
+pub(super) use permanent::Configured;
 use permanent::Permanent;
 use plan::{Want, is_ignored, plan};
 pub(super) use retained::Retained;
@@ -29,6 +31,14 @@ const CAN_ADVANCE: u32 = 110_000;
 /// Members before this version do not publish where the slots of cascading replicas are.
 const PUBLISHES_ALL: [u32; 1] = [4];
 
+/// The slots that ought to be on this server.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    all: BTreeMap<SlotName, Want>,
+    /// Those among them that the configuration names.
+    permanent: BTreeMap<SlotName, Permanent>,
+}
+
 impl Ha {
     pub(super) fn slots_turn(&mut self) {
         if !self.settings.use_slots || self.op.is_some() || self.cluster().is_none_or(|c| c.config.is_none()) {
@@ -41,10 +51,10 @@ impl Ha {
         let Some(server) = self.server.clone() else { return };
         let Some(row) = &server.row else { return };
         self.name_wrong_slots(row);
-        let wanted = self.wanted_slots(row, &self.permanent_slots(row));
-        let changed = self.change_slots(row, &wanted);
-        let logical = wanted.values().any(|want| matches!(want, Want::Logical { .. }));
-        self.logical_turn(row, &wanted);
+        let wanted = self.slots_of_this_turn(row);
+        let changed = self.change_slots(row, &wanted.all);
+        let logical = wanted.all.values().any(|want| matches!(want, Want::Logical { .. }));
+        self.logical_turn(row, &wanted.all);
         // Logical slots have times of their own.
         self.slots_rest = (!changed && !logical && !promised).then(|| Basis::now(self));
     }
@@ -62,6 +72,17 @@ impl Ha {
             self.look_in(SHORT);
         }
         true
+    }
+
+    /// What ought to be on this server; the status key and the slots themselves both ask for it.
+    fn slots_of_this_turn(&mut self, row: &Row) -> Arc<Wanted> {
+        if let Some((_, wanted)) = self.slots_wanted.as_ref().filter(|(turn, _)| *turn == self.turns) {
+            return wanted.clone();
+        }
+        let permanent = self.permanent_slots(row);
+        let wanted = Arc::new(Wanted { all: self.wanted_slots(row, &permanent), permanent });
+        self.slots_wanted = Some((self.turns, wanted.clone()));
+        wanted
     }
 
     /// Every slot that ought to be on this server.
@@ -130,10 +151,10 @@ impl Ha {
         let can_advance = row.server_version >= CAN_ADVANCE;
         let logical = can_advance && !standby_cluster && !self.is_without_slot();
         let physical = can_advance || self.feeds_members(row);
-        let (mut slots, _) = permanent::parse(&self.dynamic);
-        if slots.is_empty() {
-            return slots;
+        if self.permanent.slots.is_empty() {
+            return BTreeMap::new();
         }
+        let mut slots = self.permanent.slots.clone();
         let members = self.member_slots(row);
         slots.retain(|name, slot| match slot {
             Permanent::Physical { only_standby } => physical && only_standby.is_none_or(|only| only == standby_cluster),
@@ -148,7 +169,7 @@ impl Ha {
             return;
         }
         self.logical.named_for = Some(self.dynamic_saved.clone());
-        let (slots, mut wrong) = permanent::parse(&self.dynamic);
+        let permanent::Configured { slots, mut wrong } = (*self.permanent).clone();
         let members = self.member_slots(row);
         let logical = slots.iter().filter(|(_, slot)| matches!(slot, Permanent::Logical { .. }));
         for (name, _) in logical.filter(|(name, _)| members.contains_key(*name) || **name == self.me().slot()) {

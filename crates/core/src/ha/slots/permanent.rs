@@ -24,18 +24,26 @@ pub(super) enum Permanent {
     },
 }
 
-/// The permanent slots of a configuration, and what is wrong with those that are left out.
-pub(super) fn parse(dynamic: &Value) -> (BTreeMap<SlotName, Permanent>, Vec<String>) {
-    let mut slots = BTreeMap::new();
-    let mut wrong = Vec::new();
-    let configured = KEYS.iter().filter_map(|key| dynamic.get(*key)?.as_object()).find(|slots| !slots.is_empty());
-    for (name, value) in configured.into_iter().flatten() {
-        match one(name, value) {
-            Ok(slot) => _ = slots.insert(SlotName(name.clone()), slot),
-            Err(why) => wrong.push(format!("permanent slot '{name}' is left out: {why}")),
+/// The permanent slots of a configuration.
+#[derive(Clone, Debug, Default)]
+pub(in crate::ha) struct Configured {
+    pub(super) slots: BTreeMap<SlotName, Permanent>,
+    /// What is wrong with those that are left out.
+    pub(super) wrong: Vec<String>,
+}
+
+impl Configured {
+    pub(in crate::ha) fn of(dynamic: &Value) -> Configured {
+        let Configured { mut slots, mut wrong } = Configured::default();
+        let configured = KEYS.iter().filter_map(|key| dynamic.get(*key)?.as_object()).find(|slots| !slots.is_empty());
+        for (name, value) in configured.into_iter().flatten() {
+            match one(name, value) {
+                Ok(slot) => _ = slots.insert(SlotName(name.into()), slot),
+                Err(why) => wrong.push(format!("permanent slot '{name}' is left out: {why}")),
+            }
         }
+        Configured { slots, wrong }
     }
-    (slots, wrong)
 }
 
 fn one(name: &str, value: &Value) -> Result<Permanent, String> {
@@ -79,7 +87,7 @@ mod tests {
 
     #[test]
     fn slots_are_read_and_mistakes_named() {
-        let (slots, wrong) = parse(&json!({
+        let Configured { slots, wrong } = Configured::of(&json!({
             "permanent_replication_slots": {},
             "slots": {
                 "plain": null, "empty": {}, "typed": {"type": "physical", "cluster_type": "standby"},
@@ -99,8 +107,8 @@ mod tests {
 
     #[test]
     fn the_first_key_with_slots_counts() {
-        let (slots, _) = parse(&json!({"permanent_slots": {"a": null}, "slots": {"b": null}}));
+        let Configured { slots, .. } = Configured::of(&json!({"permanent_slots": {"a": null}, "slots": {"b": null}}));
         assert_eq!(slots.into_keys().collect::<Vec<_>>(), [SlotName("a".into())]);
-        assert!(parse(&Value::Null).0.is_empty());
+        assert!(Configured::of(&Value::Null).slots.is_empty());
     }
 }

@@ -23,12 +23,12 @@ impl Ha {
             return (None, None);
         }
         let keeps_absent = !self.settings.member_slots_ttl.is_zero();
-        let permanent = self.permanent_slots(row);
-        let wanted = self.wanted_slots(row, &permanent);
+        let wanted = self.slots_of_this_turn(row);
+        let permanent = &wanted.permanent;
         let mut slots: BTreeMap<SlotName, Lsn> = row
             .slots
             .iter()
-            .filter(|(name, slot)| wanted.get(*name).is_some_and(|want: &Want| want.is_met_by(slot)))
+            .filter(|(name, slot)| wanted.all.get(*name).is_some_and(|want: &Want| want.is_met_by(slot)))
             .filter(|(name, _)| keeps_absent || permanent.contains_key(*name))
             .filter_map(|(name, slot)| Some((name.clone(), position(slot)?)))
             .collect();
@@ -39,7 +39,7 @@ impl Ha {
             self.retained.0.clear();
             return ((!slots.is_empty()).then_some(slots), None);
         }
-        let retain = self.retain_slots(&slots, &permanent);
+        let retain = self.retain_slots(&slots, permanent);
         (Some(slots), (!retain.is_empty()).then_some(retain))
     }
 

@@ -454,7 +454,7 @@ impl Keeper {
             Own::No => return,
             Own::Held(_) | Own::Kept(_) => {}
             Own::Verifying { generation, created } => {
-                let session = self.session.as_ref().map_or_else(|| Session(String::new()), |live| live.id.clone());
+                let session = self.session.as_ref().map_or_else(|| Session(Default::default()), |live| live.id.clone());
                 let deadlines = Deadlines::default();
                 self.page = Some(Page { generation, session, created, ttl: self.ttl, deadlines });
             }

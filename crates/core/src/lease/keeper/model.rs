@@ -34,20 +34,20 @@ pub struct Store {
 impl Store {
     fn bump(&mut self) -> Revision {
         self.revision += 1;
-        Revision(self.revision.to_string())
+        Revision(self.revision.to_string().into())
     }
 
     pub fn expire(&mut self, now: Tick) {
         self.sessions.retain(|_, (_, ends)| *ends > now);
         let sessions = &self.sessions;
-        self.leader.take_if(|l| l.session.as_ref().is_some_and(|s| !sessions.contains_key(&s.0)));
+        self.leader.take_if(|l| l.session.as_ref().is_some_and(|s| !sessions.contains_key(s.0.as_str())));
     }
 
     pub fn open(&mut self, ttl: Duration, now: Tick) -> Session {
         self.opened += 1;
         let id = format!("s{}", self.opened);
         self.sessions.insert(id.clone(), (ttl, now + ttl));
-        Session(id)
+        Session(id.into())
     }
 
     /// As etcd does when it has elected a new leader.
@@ -58,7 +58,7 @@ impl Store {
     }
 
     pub fn end(&mut self, session: &Session, now: Tick) {
-        self.sessions.remove(&session.0);
+        self.sessions.remove(session.0.as_str());
         self.expire(now);
     }
 
@@ -79,10 +79,10 @@ impl Store {
     pub fn answer(&mut self, ask: &Ask, now: Tick) -> Answer {
         self.expire(now);
         self.requests += 1;
-        let lives = |store: &Store, session: &Session| store.sessions.contains_key(&session.0);
+        let lives = |store: &Store, session: &Session| store.sessions.contains_key(session.0.as_str());
         match ask {
             Ask::Open { ttl } => Answer::Opened(self.open(*ttl, now)),
-            Ask::Beat { session, read_leader } => match self.sessions.get_mut(&session.0) {
+            Ask::Beat { session, read_leader } => match self.sessions.get_mut(session.0.as_str()) {
                 None => Answer::SessionGone,
                 Some((ttl, ends)) => {
                     *ends = now + *ttl;
@@ -172,7 +172,7 @@ impl World {
 
     pub fn with(ttl: Duration, store: Store, adopt: Option<Adopted>) -> World {
         let now = at(1000);
-        let adopted = adopt.as_ref().map(|a| (a.session.0.clone(), (a.ttl.unwrap_or(ms(2_000)), Tick::ZERO)));
+        let adopted = adopt.as_ref().map(|a| (a.session.0.to_string(), (a.ttl.unwrap_or(ms(2_000)), Tick::ZERO)));
         let options = Options { name: ME.into(), ttl, seed: 100, adopt };
         let mut world = World {
             now,
@@ -274,14 +274,14 @@ impl World {
         let (session, ttl, extended) = match (ask, answer) {
             (Ask::Open { ttl }, Answer::Opened(session)) => (session.clone(), ttl, Some(sent)),
             (Ask::Beat { session, .. }, Answer::Extended { .. }) => {
-                (session.clone(), self.proven[&session.0].0, Some(sent))
+                (session.clone(), self.proven[session.0.as_str()].0, Some(sent))
             }
             (Ask::Acquire { session, .. } | Ask::Reattach { session, .. }, Answer::Ours { .. }) => {
-                (session.clone(), self.proven[&session.0].0, None)
+                (session.clone(), self.proven[session.0.as_str()].0, None)
             }
             _ => return Tick::ZERO,
         };
-        let proven = self.proven.entry(session.0).or_insert((ttl, Tick::ZERO));
+        let proven = self.proven.entry(session.0.to_string()).or_insert((ttl, Tick::ZERO));
         proven.1 = proven.1.max(extended.unwrap_or_default());
         Tick((proven.1 + ttl * 99 / 100 - ms(200)).0)
     }
