@@ -27,7 +27,7 @@ fn what_is_switched_off_is_missed() {
     for (name, weak, expected) in [
         ("agent_killed", "no-deadlines", uncovered),
         ("agent_killed", "guard-is-late", uncovered),
-        ("tree_killed", "acquire-uncompared", uncovered),
+        ("agent_killed", "acquire-uncompared", uncovered),
         ("bootstrap", "ignore-conflict", two),
         ("f10_stopped_backend_frozen", "fence-by-postmaster", uncovered),
         ("f10_stopped_backend_frozen", "guard-never-kills", uncovered),

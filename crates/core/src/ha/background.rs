@@ -103,8 +103,16 @@ impl Ha {
     // ---- status
 
     pub(super) fn publish_status(&mut self) {
-        if self.published.status_made.as_ref().is_none_or(|(basis, _)| !basis.stands(self)) {
-            let Some(status) = self.status_now() else { return };
+        let due = self.positions_are_due(self.published.status_look);
+        let stands = |basis: &Basis| !due && basis.stands_but_for_positions(self);
+        if !self.published.status_made.as_ref().is_some_and(|(basis, _)| stands(basis)) {
+            let Some(mut status) = self.status_now() else { return };
+            if !due && let Some(published) = self.published.status.as_ref().filter(|p| p.differs_in_positions(&status))
+            {
+                status = published.clone();
+            } else if let Some(server) = &self.server {
+                self.published.status_look = server.looked_at;
+            }
             self.published.status_made = Some((Basis::now(self), status));
         }
         let Some((_, status)) = &self.published.status_made else { return };

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::machine::Ha;
 use super::{Local, Server};
-use crate::view::{Cluster, Settings};
+use crate::view::{Cluster, Member, Settings};
 
 #[derive(Clone, Debug)]
 pub(super) struct Basis {
@@ -36,10 +36,49 @@ impl Basis {
     pub fn stands(&self, ha: &Ha) -> bool {
         same(self.cluster.as_ref(), ha.cluster())
             && same(self.server.as_ref(), ha.server.as_ref())
-            && Arc::ptr_eq(&self.settings, &ha.settings)
+            && self.settings_stand(ha)
+    }
+
+    /// Whether slots and whom to follow are as they were: what most views and looks bring is how far servers have come,
+    /// of which little depends on that.
+    pub fn stands_but_for_positions(&self, ha: &Ha) -> bool {
+        let server = match (self.server.as_ref().and_then(|server| server.row.as_ref()), ha.row()) {
+            (Some(then), Some(now)) => same(self.server.as_ref(), ha.server.as_ref()) || then.slots_stand(now),
+            (None, Some(_)) | (Some(_), None) | (None, None) => same(self.server.as_ref(), ha.server.as_ref()),
+        };
+        server
+            && self.settings_stand(ha)
+            && match (&self.cluster, ha.cluster()) {
+                (Some(then), Some(now)) => Arc::ptr_eq(then, now) || differ_in_positions(then, now),
+                (None, None) => true,
+                (None, Some(_)) | (Some(_), None) => false,
+            }
+    }
+
+    fn settings_stand(&self, ha: &Ha) -> bool {
+        Arc::ptr_eq(&self.settings, &ha.settings)
             && Arc::ptr_eq(&self.dynamic, &ha.dynamic)
             && Arc::ptr_eq(&self.local, &ha.local)
     }
+}
+
+fn differ_in_positions(then: &Cluster, now: &Cluster) -> bool {
+    let keys = then.leader == now.leader
+        && then.config.as_ref().map(|c| &c.revision) == now.config.as_ref().map(|c| &c.revision)
+        && (&then.status.slots, &then.status.retain_slots, then.status.opened)
+            == (&now.status.slots, &now.status.retain_slots, now.status.opened);
+    // Where the leader does not publish every slot, and of who cascades, positions count.
+    let publishes = now.leader_member().is_some_and(|leader| leader.data.publishes_all_slots());
+    let same_member = |(then, now): (&Member, &Member)| {
+        let (was, is) = (&then.data, &now.data);
+        then.name == now.name
+            && (Arc::ptr_eq(&was.0, &is.0)
+                || publishes
+                    && was.tags() == is.tags()
+                    && is.tags().replicatefrom().is_none()
+                    && (was.version(), was.address_ref()) == (is.version(), is.address_ref()))
+    };
+    keys && then.members.len() == now.members.len() && then.members.values().zip(now.members.values()).all(same_member)
 }
 
 pub(super) fn same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {

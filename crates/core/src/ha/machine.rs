@@ -86,8 +86,8 @@ pub struct Ha {
     pub(super) slots_changed_at: Tick,
     /// What was known when no slot wanted changing.
     pub(super) slots_rest: Option<Basis>,
-    /// What a turn, by its number, found that ought to be here.
-    pub(super) slots_wanted: Option<(u64, Arc<super::slots::Wanted>)>,
+    /// The slots that ought to be here, and what that was made of.
+    pub(super) slots_made: Option<(Basis, Arc<super::slots::Wanted>)>,
     /// Replay is resumed once for each look that shows it paused.
     pub(super) resumed_at: Tick,
     pub(super) failures: Failures,
@@ -111,7 +111,6 @@ pub struct Ha {
     pub(super) queue: VecDeque<Effect>,
     pub(super) last_id: u64,
     pub(super) timers: Timers,
-    pub(super) turns: u64,
     pub(super) last_turn: Tick,
     /// After a stall nothing is decided before a linearizable view that began after it.
     pub(super) fresh_after: Option<Tick>,
@@ -175,7 +174,7 @@ impl Ha {
             logical: super::slots::Logical::default(),
             slots_changed_at: Tick::ZERO,
             slots_rest: None,
-            slots_wanted: None,
+            slots_made: None,
             upstream_made: (None, None),
             resumed_at: Tick::ZERO,
             failures: Failures::default(),
@@ -195,7 +194,6 @@ impl Ha {
             queue: VecDeque::new(),
             last_id: 0,
             timers: Timers::default(),
-            turns: 0,
             last_turn: Tick::ZERO,
             fresh_after: None,
             permission: None,
@@ -295,19 +293,16 @@ impl Ha {
         if !self.began || self.exited {
             return;
         }
-        self.turns += 1;
         self.permission = Some(self.now.boot + self.settings.ttl);
         self.timers.set(Timer::Heartbeat, self.now.boot + self.heartbeat());
         self.overdue();
         let routine = self.timers.fired(Timer::Routine, self.now.boot);
-        if routine {
+        let looks = self.timers.fired(Timer::Look, self.now.boot);
+        if routine || !self.timers.is_set(Timer::Routine) {
             self.timers.set(Timer::Routine, self.now.boot + self.settings.loop_wait);
-        }
-        if self.timers.fired(Timer::Look, self.now.boot) || routine {
+            self.published.positions_due = self.now.boot;
             self.look();
-        }
-        if !self.timers.is_set(Timer::Routine) {
-            self.timers.set(Timer::Routine, self.now.boot + self.settings.loop_wait);
+        } else if looks {
             self.look();
         }
         for timer in

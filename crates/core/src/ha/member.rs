@@ -8,15 +8,22 @@ use super::basis::same;
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::op::Kind;
-use super::server::{Accepting, DataDir, Process};
+use super::server::{Accepting, DataDir, Process, Row};
 use super::state::Phase;
 use super::{Act, Lane, Local, Restart, Server};
+use crate::Tick;
 use crate::view::{Key, Member, MemberData, Revision, Write};
 
 /// The number of what members of this program say to each other beyond Patroni's protocol.
 const PROTOCOL: u32 = 1;
 
 impl Ha {
+    /// Whether a routine look has brought positions that a key, written with those of an earlier `look`, does not have.
+    pub(super) fn positions_are_due(&self, look: Tick) -> bool {
+        let due = self.published.positions_due;
+        look < due && self.server.as_ref().is_some_and(|server| server.looked_at >= due)
+    }
+
     pub(super) fn state_word(&self) -> &'static str {
         match self.phase {
             Phase::InitializingCluster => "initializing new cluster",
@@ -58,12 +65,17 @@ impl Ha {
         let Some(session) = &self.lease.session else { return };
         let Some(seen) = self.view.as_ref() else { return };
         let stored = seen.cluster.members.get(self.me()).filter(|m| m.session.as_ref() == Some(session));
-        let shown = |m: &Member| self.published.shown.as_ref().is_some_and(|shown| shown.stands(self, &m.revision));
+        let due = self.positions_are_due(self.published.member_look);
+        let shown =
+            |m: &Member| self.published.shown.as_ref().is_some_and(|shown| shown.stands(self, &m.revision, due));
         if stored.is_some_and(shown) || self.lanes.contains_key(&Lane::Member) {
             return;
         }
-        let made = self.published.member_made.take().filter(|made| made.of.stands(self));
+        let made = self.published.member_made.take().filter(|made| made.of.stands(self, due));
         let made = made.unwrap_or_else(|| Made::now(self));
+        if let Some(server) = &made.of.server {
+            self.published.member_look = server.looked_at;
+        }
         if let Some(member) = stored.filter(|m| m.data == made.data) {
             self.published.shown = Some(Shown { revision: member.revision.clone(), of: made.of.clone() });
             self.published.member_made = Some(made);
@@ -94,8 +106,8 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    fn stands(&self, ha: &Ha, revision: &Revision) -> bool {
-        self.revision == *revision && self.of.stands(ha)
+    fn stands(&self, ha: &Ha, revision: &Revision, positions: bool) -> bool {
+        self.revision == *revision && self.of.stands(ha, positions)
     }
 }
 
@@ -141,13 +153,27 @@ impl Parts {
         }
     }
 
-    fn stands(&self, ha: &Ha) -> bool {
-        same(self.server.as_ref(), ha.server.as_ref())
+    /// `positions`: those of an earlier look do not do.
+    fn stands(&self, ha: &Ha, positions: bool) -> bool {
+        (same(self.server.as_ref(), ha.server.as_ref()) || !positions && self.differs_in_positions(ha))
             && Arc::ptr_eq(&self.local, &ha.local)
             && (self.state, self.role) == (ha.state_word(), ha.role.word())
             && (self.checkpoint_due, self.leaving) == (checkpoint_due(ha), ha.sync.leaving.is_some())
             && self.paused == ha.paused()
             && self.restart == ha.scheduled_restart
+    }
+
+    /// Whether all that the newest look has to add is how far the server has come.
+    fn differs_in_positions(&self, ha: &Ha) -> bool {
+        let steady = |row: &Row| (row.in_recovery, row.timeline, row.replication_state(), row.pending_restart.clone());
+        match (self.server.as_ref().and_then(|server| server.row.as_ref()), ha.row()) {
+            (Some(then), Some(now)) => {
+                let reports = |row: &Row| (row.replayed.is_valid(), row.received.is_valid());
+                steady(then) == steady(now) && reports(then) == reports(now)
+            }
+            (None, None) => true,
+            (None, Some(_)) | (Some(_), None) => false,
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Ha {
     fn find_upstream(&mut self) {
         // The lock of a standby cluster counts before the view shows it.
         let promised = self.failsafe_leader_name().is_some() || self.is_standby_cluster();
-        let made = self.upstream_made.0.as_ref().is_some_and(|basis| basis.stands(self));
+        let made = self.upstream_made.0.as_ref().is_some_and(|basis| basis.stands_but_for_positions(self));
         if promised || !made || self.upstream_made.1.as_ref().is_none_or(|f| f.dynamic != self.dynamic_saved) {
             self.upstream_made = ((!promised).then(|| Basis::now(self)), Some(self.to_follow()));
         }

@@ -157,6 +157,19 @@ impl Row {
         if self.in_recovery { self.replayed.max(self.received) } else { self.flushed }
     }
 
+    /// Whether all that a later look has to add is how far this server and those who stream from it have come. A slot
+    /// that nobody uses has to be moved along: where there is one, positions matter.
+    pub(super) fn slots_stand(&self, later: &Row) -> bool {
+        let same_slot = |((name, then), (other, now)): ((&SlotName, &Slot), (&SlotName, &Slot))| {
+            let used = then.active && now.active && !then.logical && !now.logical && !now.lost;
+            name == other && used && (then.xmin, then.restart.is_some()) == (now.xmin, now.restart.is_some())
+        };
+        (self.in_recovery, self.timeline, self.server_version)
+            == (later.in_recovery, later.timeline, later.server_version)
+            && self.slots.len() == later.slots.len()
+            && self.slots.iter().zip(&later.slots).all(same_slot)
+    }
+
     /// `streaming`, `in archive recovery` where there is an archive to recover from, else nothing.
     pub fn replication_state(&self) -> Option<&'static str> {
         if !self.in_recovery {

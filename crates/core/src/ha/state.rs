@@ -99,6 +99,11 @@ pub(super) struct Published {
     pub member_made: Option<super::member::Made>,
     pub member_session: Option<Session>,
     pub member_at: Tick,
+    /// Positions are published once a routine look has brought them, not by each look that something else wants: since
+    /// when they are due, and of which looks the keys have them.
+    pub positions_due: Tick,
+    pub member_look: Tick,
+    pub status_look: Tick,
     pub status: Option<Status>,
     /// The status that was made last, and of what.
     pub status_made: Option<(Basis, Status)>,

@@ -92,6 +92,10 @@ impl MemberData {
         self.0.address.clone()
     }
 
+    pub(crate) fn address_ref(&self) -> Option<&(String, u16)> {
+        self.0.address.as_ref()
+    }
+
     pub fn api_url(&self) -> Option<&str> {
         self.text("api_url")
     }
@@ -117,6 +121,11 @@ impl MemberData {
     /// The agent's version as dotted integers.
     pub fn version(&self) -> Option<&[u32]> {
         self.0.version.as_deref()
+    }
+
+    /// A leader before this version does not publish where the slots of cascading replicas are.
+    pub(crate) fn publishes_all_slots(&self) -> bool {
+        self.version().is_some_and(|version| *version >= [4][..])
     }
 
     /// What the primary has flushed, or a standby received or replayed.

@@ -33,6 +33,12 @@ impl Status {
         }
     }
 
+    /// Whether all that sets two apart is how far the server and its slots have come.
+    pub fn differs_in_positions(&self, other: &Status) -> bool {
+        let names = |status: &Status| status.slots.as_ref().map(|slots| slots.keys().cloned().collect::<Vec<_>>());
+        (names(self), &self.retain_slots, self.opened) == (names(other), &other.retain_slots, other.opened)
+    }
+
     pub fn to_text(&self) -> String {
         let mut object = Map::new();
         object.insert("optime".into(), self.optime.0.into());

@@ -115,3 +115,39 @@ fn who_leads_and_who_can_be_written_to_is_put_down_when_it_changes() {
     b.see(view(&bench::herd(None)));
     assert_eq!(told(&mut b)[0], (MomentKind::LeaderGone, "b".into()));
 }
+
+/// In the synchronous modes the leader looks once a second and oftener. What that says of positions alone is no reason
+/// to write keys for everybody to read; another state is.
+#[test]
+fn positions_are_published_by_routine_looks_alone() {
+    let written = |b: &Bench| -> Vec<String> {
+        let ours = |act: &Act| match act {
+            Act::Write(write) if matches!(write.key.path().as_str(), "members/a" | "status") => write.value.clone(),
+            _ => None,
+        };
+        b.open_acts().filter_map(ours).collect()
+    };
+    let mut b = Bench::leading();
+    b.settings(json!({"ttl": 30, "loop_wait": 10, "synchronous_mode": true}));
+    let mut published = Vec::new();
+    let mut looks = 0;
+    for second in 1..=39 {
+        b.pass(1000);
+        b.renew();
+        if b.is_open("look") {
+            looks += 1;
+            b.looked(bench::primary(1, 3000 + second));
+        }
+        published.extend(written(&b));
+        b.settle();
+    }
+    assert!(looks >= 35, "it looks once a second: {looks}");
+    assert_eq!(published.len(), 8, "two keys, each once in ten seconds: {published:#?}");
+    b.pass(1000);
+    let mut server = bench::primary(1, 3040);
+    let row = server.row.as_mut().expect("it runs");
+    row.pending_restart.insert("max_connections".into(), ("100".into(), "50".into()));
+    b.looked(server);
+    let published = written(&b);
+    assert!(published.len() == 1 && published[0].contains("pending_restart"), "{published:#?}");
+}

@@ -28,8 +28,6 @@ use crate::{Lsn, MemberName, SlotName};
 
 /// Slots can be advanced from this version on; before it replicas keep none for others.
 const CAN_ADVANCE: u32 = 110_000;
-/// Members before this version do not publish where the slots of cascading replicas are.
-const PUBLISHES_ALL: [u32; 1] = [4];
 
 /// The slots that ought to be on this server.
 #[derive(Debug)]
@@ -37,6 +35,8 @@ pub(super) struct Wanted {
     all: BTreeMap<SlotName, Want>,
     /// Those among them that the configuration names.
     permanent: BTreeMap<SlotName, Permanent>,
+    /// Members stream from this server.
+    feeds: bool,
 }
 
 impl Ha {
@@ -45,13 +45,13 @@ impl Ha {
             return;
         }
         let promised = self.failsafe_leader_name().is_some();
-        if !promised && self.slots_rest.as_ref().is_some_and(|basis| basis.stands(self)) {
+        if !promised && self.slots_rest.as_ref().is_some_and(|basis| basis.stands_but_for_positions(self)) {
             return;
         }
         let Some(server) = self.server.clone() else { return };
         let Some(row) = &server.row else { return };
         self.name_wrong_slots(row);
-        let wanted = self.slots_of_this_turn(row);
+        let wanted = self.slots_wanted(row);
         let changed = self.change_slots(row, &wanted.all);
         let logical = wanted.all.values().any(|want| matches!(want, Want::Logical { .. }));
         self.logical_turn(row, &wanted.all);
@@ -75,13 +75,17 @@ impl Ha {
     }
 
     /// What ought to be on this server; the status key and the slots themselves both ask for it.
-    fn slots_of_this_turn(&mut self, row: &Row) -> Arc<Wanted> {
-        if let Some((_, wanted)) = self.slots_wanted.as_ref().filter(|(turn, _)| *turn == self.turns) {
+    fn slots_wanted(&mut self, row: &Row) -> Arc<Wanted> {
+        let feeds = self.feeds_members(row);
+        let promised = self.failsafe_leader_name().is_some();
+        let stands =
+            |made: &&(Basis, Arc<Wanted>)| made.1.feeds == feeds && !promised && made.0.stands_but_for_positions(self);
+        if let Some((_, wanted)) = self.slots_made.as_ref().filter(stands) {
             return wanted.clone();
         }
         let permanent = self.permanent_slots(row);
-        let wanted = Arc::new(Wanted { all: self.wanted_slots(row, &permanent), permanent });
-        self.slots_wanted = Some((self.turns, wanted.clone()));
+        let wanted = Arc::new(Wanted { all: self.wanted_slots(row, &permanent), permanent, feeds });
+        self.slots_made = Some((Basis::now(self), wanted.clone()));
         wanted
     }
 
@@ -188,7 +192,7 @@ impl Ha {
     /// How far a member has come whose slot the leader does not publish.
     fn member_position(&self, member: &Member) -> Option<Lsn> {
         let leader = self.cluster().and_then(|c| c.leader_member());
-        let publishes = leader.and_then(|l| l.data.version()).is_some_and(|version| *version >= PUBLISHES_ALL[..]);
+        let publishes = leader.is_some_and(|leader| leader.data.publishes_all_slots());
         let cascades = member.data.tags().replicatefrom().is_some();
         if cascades || !publishes { member.data.xlog_location() } else { None }
     }

@@ -23,7 +23,7 @@ impl Ha {
             return (None, None);
         }
         let keeps_absent = !self.settings.member_slots_ttl.is_zero();
-        let wanted = self.slots_of_this_turn(row);
+        let wanted = self.slots_wanted(row);
         let permanent = &wanted.permanent;
         let mut slots: BTreeMap<SlotName, Lsn> = row
             .slots

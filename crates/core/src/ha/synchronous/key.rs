@@ -66,6 +66,7 @@ impl Ha {
     }
 
     pub(in crate::ha) fn sync_key_written(&mut self, before: Option<Revision>, after: SyncState, outcome: Outcome) {
+        self.sync.rest = None;
         match outcome {
             Ok(Yield::Wrote(Written::Done { revision })) => {
                 let deleted = after.leader.is_none();

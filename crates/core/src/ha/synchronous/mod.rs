@@ -27,6 +27,7 @@ use self::key::OwnKey;
 use self::names::InForce;
 use self::standbys::Standbys;
 use super::Mode;
+use super::basis::Basis;
 use super::flight::Purpose;
 use super::machine::Ha;
 use super::timer::Timer;
@@ -60,6 +61,8 @@ pub(super) struct Synchronous {
     waits_since: Option<Tick>,
     /// The key as it was before this member settled its own succession.
     former: Option<SyncState>,
+    /// What was known when nothing wanted changing and nobody was waited for.
+    rest: Option<Basis>,
     /// Standbys are given some time to connect to a new leader before the quorum is changed.
     patient_until: Option<Tick>,
     /// This member asks to be released from sync duty, until this moment at the latest.
@@ -76,6 +79,10 @@ impl Ha {
             return self.synchronous_off();
         }
         self.look_in(REST);
+        if self.sync.rest.as_ref().is_some_and(|basis| basis.stands(self)) {
+            return;
+        }
+        self.sync.rest = None;
         let seen_since = self.sync.force.as_ref().map_or(Tick::ZERO, |f| f.since);
         if self.server.as_ref().is_none_or(|s| s.looked_at < seen_since) {
             return self.look();
@@ -109,7 +116,12 @@ impl Ha {
                 let often = self.now.boot.since(since) < SOON_FOR;
                 self.look_in(if often { SOON } else { REST });
             }
-            Plan::Rest => self.sync.waits_since = None,
+            Plan::Rest => {
+                self.sync.waits_since = None;
+                // Whoever is missing, or is given time, is so until a moment that no look brings.
+                let timeless = self.sync.missing.is_empty() && self.sync.patient_until.is_none();
+                self.sync.rest = timeless.then(|| Basis::now(self));
+            }
         }
     }
 
@@ -226,6 +238,7 @@ impl Ha {
         self.sync.read_after = None;
         self.sync.names_failed = 0;
         self.sync.patient_until = None;
+        self.sync.rest = None;
         self.sync.former = None;
         self.sync.missing.clear();
         self.sync.moved.clear();

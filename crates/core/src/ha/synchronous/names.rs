@@ -50,6 +50,7 @@ impl Ha {
     }
 
     pub(in crate::ha) fn names_put(&mut self, text: String, outcome: Outcome) {
+        self.sync.rest = None;
         match outcome {
             Ok(_) => {
                 let since = self.now.boot;

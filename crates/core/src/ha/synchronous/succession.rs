@@ -93,6 +93,7 @@ impl Ha {
     }
 
     pub(in crate::ha) fn succeeded(&mut self) {
+        self.sync.rest = None;
         self.sync.former = None;
         self.sync.patient_until = Some(self.now.boot + self.settings.loop_wait);
     }
