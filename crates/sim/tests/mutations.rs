@@ -22,7 +22,7 @@ const FIRST_FOUR: [&str; 7] = [
 ];
 
 /// What is taken away, where, and after how many seeds it must have been noticed at the latest.
-const MUTATIONS: [(&str, Profile, u64); 26] = [
+const MUTATIONS: [(&str, Profile, u64); 27] = [
     ("acquire-uncompared", Profile::Everything, 30),
     ("guard-is-late", Profile::Answers, 30),
     ("promote-unarmed", Profile::Stalls, 30),
@@ -33,11 +33,11 @@ const MUTATIONS: [(&str, Profile, u64); 26] = [
     ("fence-by-postmaster", Profile::Answers, 30),
     ("guard-never-kills", Profile::Answers, 30),
     ("fence-at-ttl", Profile::Answers, 30),
-    ("lease-from-answer", Profile::Answers, 30),
+    ("lease-from-answer", Profile::Answers, 150),
     ("no-parent-death-signal", Profile::Branches, 100),
     ("keep-unleased", Profile::Strays, 60),
     ("act-after-stall,promote-unread", Profile::StaleViews, 150),
-    ("promote-unread", Profile::StaleViews, 60),
+    ("promote-unread", Profile::StaleViews, 300),
     ("ignore-lag", Profile::Stalls, 30),
     ("lsn-before-lineage", Profile::Branches, 60),
     ("open-unannounced", Profile::Branches, 30),
@@ -49,6 +49,7 @@ const MUTATIONS: [(&str, Profile, u64); 26] = [
     ("failsafe-majority", Profile::Failsafe, 150),
     ("no-intent", Profile::Copies, 30),
     ("initdb-again", Profile::Identity, 30),
+    ("ignore-hung", Profile::Hangs, 30),
 ];
 
 /// So many are run before it is looked whether one of them was noticed.

@@ -375,7 +375,7 @@ fn failover(world: &World, to: HostId) -> Option<Fault> {
 
 /// A disk may be lost, and a member taken away for good, while the others have everything.
 fn is_spare(world: &World, host: HostId) -> bool {
-    let present = world.hosts.iter().filter(|h| h.powered && !h.absent).count();
+    let present = world.hosts.iter().filter(|h| h.powered && !h.absent && !h.remote).count();
     present > 1 && is_healthy(world) && world.store.leader() != Some(world.hosts[host].name.as_str())
 }
 
@@ -384,7 +384,7 @@ fn lose_disk(world: &World, host: HostId) -> Option<Fault> {
 }
 
 fn remove_member(world: &World, host: HostId) -> Option<Fault> {
-    let present = world.hosts.iter().filter(|h| h.powered && !h.absent).count();
+    let present = world.hosts.iter().filter(|h| h.powered && !h.absent && !h.remote).count();
     (present > 2 && is_spare(world, host) && !world.hosts[host].absent).then_some(Fault::RemoveMember(host))
 }
 

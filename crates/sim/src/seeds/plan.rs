@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 use super::profile::Profile;
+use crate::agent::address;
 use crate::net::HostId;
 use crate::postgres::data::Dir;
 use crate::rng::Rng;
@@ -65,7 +66,7 @@ pub struct Planned {
 
 impl Planned {
     pub fn host(&self, world: &World) -> HostId {
-        let members = world.hosts.len() as u64;
+        let members = members(world);
         if let Some(host) = self.after.filter(|(what, _)| *what == Await::Copy).and_then(|_| copying(world)) {
             return host;
         }
@@ -79,8 +80,13 @@ impl Planned {
     }
 
     pub fn other(&self, world: &World) -> HostId {
-        (self.other % world.hosts.len() as u64) as usize
+        (self.other % members(world)) as usize
     }
+}
+
+/// How many hosts are the herd's: a primary outside is the last one, and nothing befalls it.
+fn members(world: &World) -> u64 {
+    world.hosts.iter().filter(|host| !host.remote).count() as u64
 }
 
 /// Whose data directory is half made at this moment.
@@ -100,6 +106,8 @@ pub struct Plan {
     pub herd: Herd,
     /// The last so many members join later, if at all.
     pub absent: usize,
+    /// The last host, when it is a primary outside the herd.
+    pub remote: Option<HostId>,
     /// Every host's clock, in millionths too fast.
     pub drifts: Vec<i64>,
     /// Time between two writes of each client.
@@ -112,6 +120,8 @@ pub struct Plan {
 
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 pub const MEMBERS_MAX: usize = NAMES.len();
+/// The primary that a standby cluster follows.
+const REMOTE: &str = "r";
 
 impl Plan {
     /// The plan of `seed`. What the options set is drawn all the same, so that the rest stays as it was.
@@ -139,12 +149,17 @@ impl Plan {
         if let Some(only) = &options.only {
             faults.retain(|fault| only.contains(&fault.number));
         }
-        let names = NAMES.iter().take(members).map(|n| (*n).to_owned());
+        let mut names: Vec<String> = NAMES.iter().take(members).map(|n| (*n).to_owned()).collect();
+        if profile.has_remote() {
+            names.push(REMOTE.to_owned());
+            dynamic["standby_cluster"] = json!({"host": address(members), "port": 5432});
+        }
         Plan {
             seed,
             profile,
-            herd: Herd { members: names.collect(), dynamic, seed },
+            herd: Herd { members: names, dynamic, seed },
             absent,
+            remote: profile.has_remote().then_some(members),
             drifts,
             clients,
             scripts,
@@ -237,7 +252,8 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
         let wait = rng.range(100, 2 * spacing);
         at += wait;
         let kind = weighted(rng, &weights);
-        let stuck = kind == Kind::StopBackend || kind == Kind::BlockBackend;
+        let hangs = kind == Kind::HangServer || kind == Kind::StopPostmaster;
+        let stuck = kind == Kind::StopBackend || kind == Kind::BlockBackend || hangs && profile == Profile::Hangs;
         let longest = if stuck { 150_000 } else { longest };
         let lasts = if rng.one_in(3) { rng.millis(50, 3_000) } else { rng.millis(100, longest) };
         let (number, draw) = (all.len() + 1, rng.draw());

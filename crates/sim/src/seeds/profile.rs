@@ -45,6 +45,10 @@ pub enum Profile {
     Synchronous,
     /// The store is gone, and members with it.
     Failsafe,
+    /// Servers that hang for long, and little else that is wrong.
+    Hangs,
+    /// Herds that follow a primary outside.
+    StandbyClusters,
 }
 
 /// All that makes one profile.
@@ -73,7 +77,7 @@ const fn shape(profile: Profile, word: &'static str, bias: Bias) -> Shape {
 }
 
 /// In the order of the enum.
-static SHAPES: [Shape; 18] = [
+static SHAPES: [Shape; 20] = [
     shape(Profile::Calm, "calm", Bias::Harmless),
     shape(Profile::Network, "network", Bias::Group(Group::Network)),
     shape(Profile::Store, "store", Bias::Group(Group::Store)),
@@ -232,6 +236,48 @@ static SHAPES: [Shape; 18] = [
             ]),
         )
     },
+    Shape {
+        settings: short_lease,
+        ..shape(
+            Profile::Hangs,
+            "hangs",
+            Bias::Only(&[
+                (Kind::HangServer, 2),
+                (Kind::StopPostmaster, 2),
+                (Kind::Restart, 2),
+                (Kind::Switchover, 1),
+                (Kind::ChangeSlots, 4),
+                (Kind::StepWallClock, 8),
+                (Kind::StoreChangesLeader, 8),
+            ]),
+        )
+    },
+    Shape {
+        settings: short_lease,
+        ..shape(
+            Profile::StandbyClusters,
+            "standby-clusters",
+            Bias::Only(&[
+                (Kind::CrashHost, 6),
+                (Kind::Isolate, 4),
+                (Kind::CutPeers, 4),
+                (Kind::CutStore, 3),
+                (Kind::KillTree, 3),
+                (Kind::KillAgent, 2),
+                (Kind::KillPostmaster, 4),
+                (Kind::HangServer, 2),
+                (Kind::FreezeAgent, 3),
+                (Kind::StoreDown, 2),
+                (Kind::DelayWatch, 2),
+                (Kind::DelayReplication, 2),
+                (Kind::Switchover, 3),
+                (Kind::Restart, 2),
+                (Kind::Reinit, 2),
+                (Kind::LoseDisk, 2),
+                (Kind::AddMember, 1),
+            ]),
+        )
+    },
 ];
 
 fn short_lease(_: &mut Rng) -> Value {
@@ -292,6 +338,11 @@ impl Profile {
     /// Hand-overs are tried with standbys that are always a little behind.
     pub fn replication_delay(self) -> Duration {
         if self == Profile::HandOvers { Duration::from_millis(150) } else { Duration::ZERO }
+    }
+
+    /// The herd follows a primary outside.
+    pub fn has_remote(self) -> bool {
+        self == Profile::StandbyClusters
     }
 
     /// What a fault of this kind waits for.

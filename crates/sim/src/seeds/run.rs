@@ -54,12 +54,16 @@ pub fn run_plan(plan: &Plan, level: Level, weakness: Weaknesses) -> Ended {
     let mut world = World::new(plan.herd.clone());
     world.trace.level = level;
     world.weakness = weakness;
-    let joins = world.hosts.len() - plan.absent;
-    for (id, host) in world.hosts.iter_mut().enumerate() {
+    let members = plan.remote.unwrap_or(world.hosts.len());
+    let joins = members - plan.absent;
+    for (id, host) in world.hosts.iter_mut().enumerate().take(members) {
         host.restarts_after = Some(Duration::from_secs(1));
         host.clock.drift_ppm = plan.drifts[id];
         host.absent = id >= joins;
         host.quirks.local = json!({"pre_promote": plan.scripts});
+    }
+    if let Some(remote) = plan.remote {
+        world.make_remote(remote, None).expect("an empty host takes a new server");
     }
     (0..joins).for_each(|host| world.start_agent(host));
     let mut run = Run { world, struck: Vec::new() };
@@ -202,7 +206,7 @@ fn repair(world: &mut World) {
         if world.hosts[host].agent.as_ref().is_some_and(|a| a.stall != Stall::No) {
             world.inflict(Fault::ThawAgent(host));
         }
-        if world.hosts[host].absent {
+        if world.hosts[host].absent || world.hosts[host].remote {
             continue;
         }
         world.inflict(Fault::BootHost(host));
