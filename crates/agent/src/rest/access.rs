@@ -242,7 +242,7 @@ mod tests {
             let checked = access.check(&from, &headers(authorization), Some(&cluster), members_count).await;
             let shown = match &checked {
                 Ok(()) => None,
-                Err(Answer::Full { status, body, .. }) => Some((*status, body.as_str())),
+                Err(Answer::Full { status, body, .. }) => Some((*status, std::str::from_utf8(body).expect("text"))),
                 Err(other) => panic!("{other:?}"),
             };
             assert_eq!(shown, expected, "{access:?} {from:?} {authorization:?}");

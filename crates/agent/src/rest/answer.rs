@@ -28,7 +28,7 @@ pub(super) enum Answer {
         status: u16,
         content_type: &'static str,
         headers: Vec<(HeaderName, String)>,
-        body: String,
+        body: Bytes,
     },
     /// The HTML page that Python's server makes of an error that a handler raises.
     ErrorPage {
@@ -44,15 +44,20 @@ const PLAIN: &str = "text/plain";
 
 impl Answer {
     pub fn text(status: u16, text: impl Into<String>) -> Answer {
-        Answer::Full { status, content_type: HTML, headers: Vec::new(), body: text.into() }
+        Answer::Full { status, content_type: HTML, headers: Vec::new(), body: text.into().into() }
     }
 
     pub fn json(status: u16, document: &Value) -> Answer {
-        Answer::Full { status, content_type: JSON, headers: Vec::new(), body: python::json(document) }
+        Answer::document(status, python::json(document).into())
+    }
+
+    /// A JSON document in its bytes.
+    pub fn document(status: u16, body: Bytes) -> Answer {
+        Answer::Full { status, content_type: JSON, headers: Vec::new(), body }
     }
 
     pub fn plain(text: String) -> Answer {
-        Answer::Full { status: 200, content_type: PLAIN, headers: Vec::new(), body: text }
+        Answer::Full { status: 200, content_type: PLAIN, headers: Vec::new(), body: text.into() }
     }
 
     pub fn error(status: u16) -> Answer {
@@ -99,7 +104,7 @@ impl Answer {
                 response
             }
             Answer::ErrorPage { status, message, explain } => {
-                let page = error_page(status, message.as_deref(), explain.as_deref());
+                let page = Bytes::from(error_page(status, message.as_deref(), explain.as_deref()));
                 let length = page.len();
                 let mut response = Wire::CLOSES.response(status, Some(page).filter(|_| !wire.head_only));
                 fixed.begin(&mut response);
@@ -139,13 +144,13 @@ impl Wire {
         Wire { keeps: may_keep && wishes, head_only: method == Method::HEAD }
     }
 
-    fn response(self, status: u16, body: Option<String>) -> Response<Body> {
+    fn response(self, status: u16, body: Option<Bytes>) -> Response<Body> {
         let (version, body) = match self.keeps {
             // Its length is known, and told.
             true => (Version::HTTP_11, body.map_or_else(Body::empty, Body::from)),
             // A body whose length is not told, so that none is written into the head.
             false => {
-                let chunks = body.map(|text| Ok::<_, Infallible>(Bytes::from(text)));
+                let chunks = body.map(Ok::<_, Infallible>);
                 (Version::HTTP_10, Body::from_stream(stream::iter(chunks)))
             }
         };

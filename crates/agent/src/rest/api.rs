@@ -14,6 +14,7 @@ use super::Options;
 use super::access::Access;
 use super::answer::{Answer, Headers};
 use super::live::Live;
+use super::shown::Shown;
 use crate::glue::{Published, Requests};
 use crate::keeper::KeeperHandle;
 use crate::record::Record;
@@ -34,6 +35,7 @@ pub(super) struct Api {
     pub keeper: KeeperHandle,
     pub dcs: Arc<dyn Dcs>,
     pub live: Live,
+    pub shown: Shown,
     pub record: Record,
     pub access: ArcSwap<Access>,
     pub headers: ArcSwap<Headers>,
@@ -50,6 +52,7 @@ impl Api {
             keeper: options.keeper,
             dcs: options.dcs,
             live: Live::new(options.live),
+            shown: Shown::default(),
             record: options.record,
             access: ArcSwap::from_pointee(access),
             headers: ArcSwap::from_pointee(headers),

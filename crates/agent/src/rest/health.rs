@@ -35,9 +35,10 @@ pub(super) async fn get(api: &Api, path: &str, query: &Query, bare: bool) -> Ans
     let status = Status::with_live(&snapshot, live.as_deref());
     let (valid_until, now) = (api.keeper.valid_until(), api.now().boot);
     let code = Health::new(&status, valid_until > now, query).code(path, query);
-    match bare {
-        true => Answer::Bare(code),
-        false => Answer::json(code, &status.document(valid_until, now)),
+    match (bare, live.is_some()) {
+        (true, _) => Answer::Bare(code),
+        (false, true) => Answer::json(code, &status.document(valid_until, now)),
+        (false, false) => Answer::document(code, api.shown.document(&snapshot, valid_until, now)),
     }
 }
 

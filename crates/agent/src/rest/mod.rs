@@ -38,6 +38,7 @@ mod reload;
 mod restart;
 mod schedule;
 mod server;
+mod shown;
 mod sigterm;
 mod switchover;
 #[cfg(test)]

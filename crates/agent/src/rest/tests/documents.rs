@@ -1,7 +1,12 @@
 //! Golden documents: byte for byte what Patroni's clients parse, with ours under `jogi`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
 use serde_json::{Value, json};
 
+use super::super::shown::Shown;
 use super::fixture::{Member, State, replica_row};
 
 /// The text without the field `jogi`, and the field.
@@ -156,4 +161,25 @@ async fn metrics_have_patronis_names_texts_and_order() {
     let silent = Member::serve(State { row: None, ..State::replica() }).await.get("/metrics").await;
     assert!(silent.body.contains(&format!("patroni_postgres_state{l} -1\n")));
     assert!(!silent.body.contains("patroni_postgres_streaming"));
+}
+
+#[test]
+fn a_document_is_written_down_once_for_many_and_is_never_old() {
+    let now = jogi_net::now();
+    let at = |millis| now.boot + Duration::from_millis(millis);
+    let (snapshot, other) = (Arc::new(State::primary().snapshot(now)), Arc::new(State::replica().snapshot(now)));
+    let (shown, ends) = (Shown::default(), at(25));
+    let first = shown.document(&snapshot, ends, at(0));
+    assert_eq!(shown.document(&snapshot, ends, at(9)).as_ptr(), first.as_ptr(), "shown again");
+    let valid_for = |bytes: Bytes| {
+        let document: Value = serde_json::from_slice(&bytes).expect("JSON");
+        document["jogi"]["lock"]["valid_for_ms"].clone()
+    };
+    assert_eq!(valid_for(first), 25);
+    assert_eq!(valid_for(shown.document(&snapshot, ends, at(20))), 5, "time has gone by");
+    assert_eq!(valid_for(shown.document(&snapshot, ends, at(25))), Value::Null, "the lock has ended");
+    assert_eq!(valid_for(shown.document(&snapshot, at(40), at(26))), 14, "it was renewed");
+    let later = shown.document(&other, at(40), at(26));
+    let later: Value = serde_json::from_slice(&later).expect("JSON");
+    assert_eq!(later["role"], "replica", "another snapshot");
 }
