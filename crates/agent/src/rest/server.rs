@@ -180,5 +180,6 @@ fn tls_options(restapi: &RestApi) -> Option<ServerTls> {
         key_password: restapi.keyfile_password.as_ref().map(|password| password.expose().to_owned()),
         ca: restapi.cafile.clone(),
         verify_client,
+        ciphers: restapi.ciphers.clone(),
     })
 }

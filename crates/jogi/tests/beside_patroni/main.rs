@@ -1,5 +1,6 @@
 //! "I take the agent out and put yours in": Patroni and ours side by side, asked the same.
 
+mod access;
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::DangerousClientConfigBuilder;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use super::verify::ServerVerifier;
 use super::{TlsError, load_certificates, load_identity, provider};
@@ -43,17 +43,20 @@ impl ClientTls {
     /// Trusts no server at all: what a client for plain HTTP has.
     pub(crate) fn nobody() -> Result<ClientConfig, TlsError> {
         let verifier = ServerVerifier::new(RootCertStore::empty(), Vec::new(), Verify::Full)?;
-        Ok(builder()?.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+        Ok(builder(ALL_VERSIONS)?.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
     }
 
     /// Reads the files and builds the configuration.
     pub fn build(&self) -> Result<ClientConfig, TlsError> {
-        let builder = builder()?.with_custom_certificate_verifier(Arc::new(self.verifier()?));
+        self.build_for(ALL_VERSIONS)
+    }
+
+    /// The same for these versions of TLS alone.
+    pub fn build_for(&self, versions: &[&'static SupportedProtocolVersion]) -> Result<ClientConfig, TlsError> {
+        let builder = builder(versions)?.with_custom_certificate_verifier(Arc::new(self.verifier()?));
         let Some(cert) = &self.cert else { return Ok(builder.with_no_client_auth()) };
         let identity = load_identity(cert, self.key.as_deref(), self.key_password.as_deref())?;
-        builder
-            .with_client_auth_cert(identity.chain, identity.key)
-            .map_err(|cause| TlsError::Unusable { path: cert.clone(), cause })
+        Ok(builder.with_client_cert_resolver(identity.certified(cert)?))
     }
 
     fn verifier(&self) -> Result<ServerVerifier, TlsError> {
@@ -72,9 +75,9 @@ impl ClientTls {
     }
 }
 
-fn builder() -> Result<DangerousClientConfigBuilder, TlsError> {
+fn builder(versions: &[&'static SupportedProtocolVersion]) -> Result<DangerousClientConfigBuilder, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|e| TlsError::Setup(e.to_string()))?;
     Ok(builder.dangerous())
 }

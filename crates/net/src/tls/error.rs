@@ -18,16 +18,17 @@ pub enum TlsError {
     #[error("cannot decrypt the private key in {}: {cause}; is the configured password right?", path.display())]
     WrongPassword { path: PathBuf, cause: String },
     #[error(
-        "the private key in {} uses OpenSSL's old encryption (Proc-Type: 4,ENCRYPTED); convert it with: openssl pkcs8 -topk8 -in OLD -out NEW",
+        "the private key in {} is encrypted in OpenSSL's old form with {cipher}, which cannot be read (AES and triple DES can); convert \
+         it with: openssl pkcs8 -topk8 -in OLD -out NEW",
         path.display()
     )]
-    OldKeyEncryption { path: PathBuf },
+    OldKeyEncryption { path: PathBuf, cipher: String },
     #[error("the certificate in {} cannot be parsed: {cause}", path.display())]
     BadCertificate { path: PathBuf, cause: String },
     #[error("the certificate in {} and its private key cannot be used: {cause}; do they belong together?", path.display())]
     Unusable { path: PathBuf, cause: rustls::Error },
-    #[error("verifying client certificates needs a CA file")]
-    NoClientCa,
+    #[error("restapi.ciphers {list:?} cannot be used: {cause}")]
+    Ciphers { list: String, cause: String },
     #[error("no CA file is configured and the system has no usable CA certificates: {cause}")]
     NoSystemRoots { cause: String },
     #[error("TLS cannot be set up: {0}")]

@@ -3,8 +3,11 @@
 //! Nothing is installed as a process-wide default: every configuration names its provider, so no feature
 //! of a dependency can slip another one in.
 
+mod ciphers;
 mod client;
 mod error;
+mod legacy_key;
+mod lenient;
 mod pem;
 mod server;
 mod verify;

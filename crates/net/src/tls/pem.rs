@@ -3,14 +3,17 @@
 //! A file may hold a certificate, its chain and the key together, as Patroni's `certfile` may.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pkcs8::EncryptedPrivateKeyInfo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use super::TlsError;
+use super::lenient::{public_key, version_one};
+use super::{TlsError, legacy_key, provider};
 
 /// A certificate with its chain and private key.
 pub struct Identity {
@@ -18,8 +21,32 @@ pub struct Identity {
     pub key: PrivateKeyDer<'static>,
 }
 
+impl Identity {
+    /// What rustls shows of it; an error when certificate and key do not belong together. `path`: the certificate's.
+    pub(super) fn certified(self, path: &Path) -> Result<Arc<SingleCertAndKey>, TlsError> {
+        let unusable = |cause| TlsError::Unusable { path: path.into(), cause };
+        let key = provider().key_provider.load_private_key(self.key).map_err(unusable)?;
+        let certified = CertifiedKey::new(self.chain, key);
+        let matched = match certified.cert.first().and_then(version_one) {
+            Some(old) => match certified.key.public_key() {
+                Some(key) if key.as_ref() != public_key(&old).map_err(unusable)? => {
+                    Err(rustls::InconsistentKeys::KeyMismatch.into())
+                }
+                Some(_) | None => Ok(()),
+            },
+            None => certified.keys_match(),
+        };
+        match matched {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+                Ok(Arc::new(SingleCertAndKey::from(certified)))
+            }
+            Err(cause) => Err(unusable(cause)),
+        }
+    }
+}
+
 /// Reads a certificate chain and its key. `key` defaults to the certificate's file; `password` opens a
-/// PKCS#8 key encrypted with PBES2 (what `openssl` 3 writes).
+/// PKCS#8 key encrypted with PBES2 (what `openssl` 3 writes), or one in OpenSSL's older form.
 pub fn load_identity(cert: &Path, key: Option<&Path>, password: Option<&str>) -> Result<Identity, TlsError> {
     Ok(Identity { chain: load_certificates(cert)?, key: load_key(key.unwrap_or(cert), password)? })
 }
@@ -53,7 +80,7 @@ fn load_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static
         return decrypt(path, &text, password);
     }
     if contains(&text, b"Proc-Type: 4,ENCRYPTED") {
-        return Err(TlsError::OldKeyEncryption { path: path.into() });
+        return legacy_key::decrypt(path, &text, password);
     }
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),

@@ -8,7 +8,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
 use super::verify::ClientVerifier;
-use super::{TlsError, certificate_serial, load_certificates, load_identity, provider};
+use super::{TlsError, certificate_serial, ciphers, load_certificates, load_identity, provider};
 
 /// What a server asks of its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,16 +29,22 @@ pub struct ServerTls {
     /// Without it the key stands in the certificate's file.
     pub key: Option<PathBuf>,
     pub key_password: Option<String>,
-    /// Whose client certificates are good; needed unless `verify_client` is `None`.
+    /// Whose client certificates are good; without it none is.
     pub ca: Option<PathBuf>,
     pub verify_client: VerifyClient,
+    /// Ciphers of TLS 1.2 in OpenSSL's notation; without them all that are safe.
+    pub ciphers: Option<String>,
 }
 
 impl ServerTls {
     /// Reads the files and builds the configuration.
     pub fn build(&self) -> Result<ServerConfig, TlsError> {
         let identity = load_identity(&self.cert, self.key.as_deref(), self.key_password.as_deref())?;
-        let builder = ServerConfig::builder_with_provider(provider())
+        let provider = match &self.ciphers {
+            Some(list) => Arc::new(ciphers::limited(&provider(), list)?),
+            None => provider(),
+        };
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| TlsError::Setup(e.to_string()))?;
         let builder = match self.verify_client {
@@ -46,15 +52,13 @@ impl ServerTls {
             VerifyClient::Optional => builder.with_client_cert_verifier(Arc::new(self.verifier(false)?)),
             VerifyClient::Required => builder.with_client_cert_verifier(Arc::new(self.verifier(true)?)),
         };
-        let mut config = builder
-            .with_single_cert(identity.chain, identity.key)
-            .map_err(|cause| TlsError::Unusable { path: self.cert.clone(), cause })?;
+        let mut config = builder.with_cert_resolver(identity.certified(&self.cert)?);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 
     fn verifier(&self, mandatory: bool) -> Result<ClientVerifier, TlsError> {
-        let trusted = load_certificates(self.ca.as_deref().ok_or(TlsError::NoClientCa)?)?;
+        let trusted = self.ca.as_deref().map_or_else(|| Ok(Vec::new()), load_certificates)?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(trusted.iter().cloned());
         ClientVerifier::new(roots, trusted, mandatory)

@@ -1,22 +1,22 @@
-//! Certificate verifiers with the one leniency of OpenSSL that people rely on.
+//! Certificate verifiers with the leniency of OpenSSL that people rely on.
 //!
 //! OpenSSL accepts a certificate that is itself in the CA file, so one self-signed certificate can be CA,
 //! server and client at once, and many small set-ups are made so. webpki refuses it (a CA is no end
 //! entity). The verifiers here accept a certificate that is, byte for byte, one of the CA file's, as long
-//! as its dates and (for a server) its names fit; everything else is webpki's verdict.
+//! as its dates, its purpose and (for a server) its names fit. Certificates of version 1 are judged by
+//! [`super::lenient`]; everything else is webpki's verdict.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
+use super::lenient::{self, Purpose};
 use super::{TlsError, Verify, provider};
 
 /// Verifies a server against a CA file or the system's roots, with or without its name, or not at all.
@@ -81,11 +81,18 @@ impl ServerCertVerifier for ServerVerifier {
             return Ok(ServerCertVerified::assertion());
         }
         if self.trusted.iter().any(|c| c == end_entity) {
-            verify_dates(end_entity, now)?;
+            lenient::verify_own(end_entity, Purpose::Server, now)?;
             if self.verify == Verify::Full {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+                verify_name(end_entity, name)?;
             }
             return Ok(ServerCertVerified::assertion());
+        }
+        if let Some(old) = lenient::version_one(end_entity) {
+            lenient::verify_signed(&old, &self.trusted, &self.provider.signature_verification_algorithms, now)?;
+            return match self.verify {
+                Verify::Full => Err(CertificateError::NotValidForName.into()),
+                Verify::ChainOnly | Verify::Nothing => Ok(ServerCertVerified::assertion()),
+            };
         }
         self.by_roots(end_entity, intermediates, name, ocsp, now)?;
         Ok(ServerCertVerified::assertion())
@@ -97,7 +104,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        lenient::verify_tls12(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -106,7 +113,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        lenient::verify_tls13(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -114,10 +121,19 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Verifies clients against a CA file; a client without a certificate passes when `mandatory` is off.
+fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+    match lenient::version_one(certificate) {
+        Some(_) => Err(CertificateError::NotValidForName.into()),
+        None => verify_server_name(&ParsedCertificate::try_from(certificate)?, name),
+    }
+}
+
+/// Verifies clients against a CA file; a client without a certificate passes when `mandatory` is off. Without a CA file
+/// no certificate is good: so does OpenSSL, and agents start that were configured so.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    roots: Arc<dyn ClientCertVerifier>,
+    roots: Option<Arc<dyn ClientCertVerifier>>,
+    provider: Arc<CryptoProvider>,
     trusted: Vec<CertificateDer<'static>>,
     mandatory: bool,
 }
@@ -128,10 +144,16 @@ impl ClientVerifier {
         trusted: Vec<CertificateDer<'static>>,
         mandatory: bool,
     ) -> Result<ClientVerifier, TlsError> {
-        let roots = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-            .build()
-            .map_err(|e| TlsError::Setup(e.to_string()))?;
-        Ok(ClientVerifier { roots, trusted, mandatory })
+        let provider = provider();
+        let roots = match roots.is_empty() {
+            true => None,
+            false => Some(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                    .build()
+                    .map_err(|e| TlsError::Setup(e.to_string()))?,
+            ),
+        };
+        Ok(ClientVerifier { roots, provider, trusted, mandatory })
     }
 }
 
@@ -141,7 +163,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.roots.root_hint_subjects()
+        self.roots.as_ref().map_or(&[], |roots| roots.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -151,10 +173,17 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if self.trusted.iter().any(|c| c == end_entity) {
-            verify_dates(end_entity, now)?;
+            lenient::verify_own(end_entity, Purpose::Client, now)?;
             return Ok(ClientCertVerified::assertion());
         }
-        self.roots.verify_client_cert(end_entity, intermediates, now)
+        if let Some(old) = lenient::version_one(end_entity) {
+            lenient::verify_signed(&old, &self.trusted, &self.provider.signature_verification_algorithms, now)?;
+            return Ok(ClientCertVerified::assertion());
+        }
+        match &self.roots {
+            Some(roots) => roots.verify_client_cert(end_entity, intermediates, now),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -163,7 +192,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls12_signature(message, cert, dss)
+        lenient::verify_tls12(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -172,23 +201,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls13_signature(message, cert, dss)
+        lenient::verify_tls13(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-fn verify_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
-    let parsed = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    let validity = parsed.tbs_certificate.validity;
-    let now = now.as_secs();
-    if now < validity.not_before.to_unix_duration().as_secs() {
-        return Err(CertificateError::NotValidYet.into());
-    }
-    if now > validity.not_after.to_unix_duration().as_secs() {
-        return Err(CertificateError::Expired.into());
-    }
-    Ok(())
 }

@@ -80,6 +80,7 @@ async fn silent_and_slow_clients_are_closed() {
         key_password: None,
         ca: None,
         verify_client: VerifyClient::None,
+        ciphers: None,
     };
     let tls = Arc::new(SwappableServerTls::new(options).expect("valid"));
     let limits = ServeOptions { handshake_timeout: ms(200), header_timeout: ms(200), ..ServeOptions::default() };
@@ -168,6 +169,7 @@ async fn a_client_with_a_certificate_is_known_as_such() {
         key_password: None,
         ca: Some(authority.ca.clone()),
         verify_client: VerifyClient::Optional,
+        ciphers: None,
     };
     let tls = Arc::new(SwappableServerTls::new(options).expect("valid"));
     let server = start(ServeOptions::default(), Some(tls)).await;

@@ -1,10 +1,11 @@
 //! Who is trusted by whom.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jogi_net::rustls::pki_types::ServerName;
+use jogi_net::rustls::version::{TLS12, TLS13};
 use jogi_net::rustls::{ClientConfig, ServerConfig};
 use jogi_net::tls::{ClientTls, ServerTls, SwappableServerTls, TlsError, Verify, VerifyClient, certificate_serial};
 use pkcs8::der::pem::LineEnding;
@@ -15,7 +16,7 @@ use crate::certificates::{Authority, Pair};
 
 fn server(pair: &Pair, ca: Option<&Path>, verify_client: VerifyClient) -> ServerTls {
     let (cert, key) = (pair.cert.clone(), Some(pair.key.clone()));
-    ServerTls { cert, key, key_password: None, ca: ca.map(Into::into), verify_client }
+    ServerTls { cert, key, key_password: None, ca: ca.map(Into::into), verify_client, ciphers: None }
 }
 
 fn client(ca: &Path, pair: Option<&Pair>, verify: Verify) -> ClientTls {
@@ -138,8 +139,8 @@ fn files_that_are_no_certificates_are_named() {
     let pair = authority.self_signed("own", "localhost", 2100);
     let other = authority.self_signed("other", "localhost", 2100);
     let old = authority.dir.path().join("old.key");
-    fs::write(&old, "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n")
-        .expect("written");
+    let triple = fs::read_to_string(from_openssl("v1-des3.key")).expect("a key");
+    fs::write(&old, triple.replace("DES-EDE3-CBC", "DES-CBC")).expect("written");
     let missing = authority.dir.path().join("missing.pem");
     for (cert, key, text) in [
         (&missing, &pair.key, "cannot read"),
@@ -153,8 +154,51 @@ fn files_that_are_no_certificates_are_named() {
         let error = options.build().expect_err(text).to_string();
         assert!(error.contains(text) && error.contains(&*authority.dir.path().to_string_lossy()), "{error}");
     }
-    let without_ca = server(&pair, None, VerifyClient::Required);
-    assert!(matches!(without_ca.build(), Err(TlsError::NoClientCa)));
+}
+
+/// A file of OpenSSL's making.
+fn from_openssl(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/edge/openssl").join(name)
+}
+
+#[test]
+fn keys_in_openssl_s_old_encryption() {
+    for name in ["v1-aes128.key", "v1-aes256.key", "v1-des3.key"] {
+        let old = Pair { cert: from_openssl("v1.crt"), key: from_openssl(name) };
+        let with = |password: Option<&str>| ServerTls {
+            key_password: password.map(Into::into),
+            ..server(&old, None, VerifyClient::None)
+        };
+        // That the key is the certificate's is checked, too.
+        with(Some("sesame")).build().expect(name);
+        assert!(matches!(with(None).build(), Err(TlsError::KeyNeedsPassword { .. })), "{name}");
+        let wrong = with(Some("simsim")).build().expect_err(name);
+        assert!(matches!(&wrong, TlsError::WrongPassword { .. }), "{name}: {wrong}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_version_one_are_good_where_no_name_counts() {
+    let (ca, cert, key) = (from_openssl("ca.crt"), from_openssl("v1.crt"), from_openssl("v1.key"));
+    let old = Pair { cert, key };
+    let strangers = Authority::new();
+    let stranger = strangers.ca.clone();
+    let serving = |ca: Option<&Path>, verify| server(&old, ca, verify).build().expect("OpenSSL serves it, too");
+    for (what, ca, verify, refused) in [
+        ("its authority", &ca, Verify::ChainOnly, false),
+        ("nobody looks", &stranger, Verify::Nothing, false),
+        ("it is its own authority", &old.cert, Verify::ChainOnly, false),
+        ("it has no name", &ca, Verify::Full, true),
+        ("it is its own authority without a name", &old.cert, Verify::Full, true),
+    ] {
+        for versions in [&[&TLS12, &TLS13][..], &[&TLS12]] {
+            let mut server = serving(Some(&from_openssl("ca.crt")), VerifyClient::Required);
+            server.alpn_protocols.clear();
+            let client = client(ca, Some(&old), verify).build_for(versions).expect("valid");
+            let result = talk(server, client, "localhost").await;
+            assert_eq!(result.is_err(), refused, "{what}, {versions:?}: {result:?}");
+        }
+    }
 }
 
 #[tokio::test]
