@@ -5,8 +5,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use jogi_testkit::herd::Herd;
-use jogi_testkit::process;
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd};
+use jogi_testkit::{process, wait};
 
 /// What a check may take. Nine of ten have to keep it: a machine that is busy delays anything now and then.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -26,6 +26,19 @@ fn health_checks_are_answered_at_once_whatever_hangs() {
         }
     }
     herd.wait_healthy();
+
+    let (primary, replica) = (herd.wait_leader(), herd.members().iter().find(|member| !member.is_primary()));
+    let replica = replica.expect("one of two");
+    let hung = replica.freeze_server();
+    primary.sql("CREATE TABLE lag AS SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g");
+    // From here on each such check would like to ask the server itself.
+    wait::until("the lag is known", CHANGE_WITHIN, || replica.get("/replica?lag=1MB").status == 503);
+    at_once(&herd, "the server of a replica that lags hangs");
+    for pid in hung {
+        process::thaw(pid);
+    }
+    herd.wait_healthy();
+
     herd.store().freeze();
     at_once(&herd, "the store is silent");
     herd.store().thaw();
