@@ -4,8 +4,9 @@ mod common;
 
 use std::time::Instant;
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Change};
+use jogi_testkit::herd::{CHANGE_WITHIN, Change, START_WITHIN};
 use jogi_testkit::process::Signal;
+use jogi_testkit::wait;
 use serde_json::Value;
 
 #[test]
@@ -49,4 +50,28 @@ fn stopping_the_primarys_agent_hands_the_lead_over() {
     assert!(herd.values_after(revision, "leader").is_empty(), "a replica's end concerns nobody");
     replica.start_agent();
     herd.wait_healthy();
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing_and_shows_in_the_exit_code() {
+    let Some(spec) = common::spec_on_loopback() else { return };
+    if !spec.promises("work goes on while the log cannot be written") {
+        return;
+    }
+    let herd = spec.members(1).build();
+    let member = herd.member("n1");
+    let dir = member.dir().join("log");
+    std::fs::create_dir(&dir).expect("made");
+    let fifo = dir.join("patroni.log");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+    assert!(made.success());
+    for path in [&dir, &fifo] {
+        member.give_to_postgres(path);
+    }
+    member.change_config(serde_json::json!({"log": {"dir": dir}}));
+    member.start_agent();
+    wait::until("it leads", START_WITHIN, || member.is_primary());
+    member.signal_agent(Signal::TERM);
+    assert_eq!(member.agent_exit(CHANGE_WITHIN).code(), Some(5));
+    assert_eq!(member.control("Database cluster state"), "shut down", "but for the log all was in order");
 }

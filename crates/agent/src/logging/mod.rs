@@ -202,14 +202,14 @@ impl<S: Subscriber> Layer<S> for QueueLayer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use jogi_config::local::{LogFormat, LogType};
 
     use super::*;
 
-    pub(super) fn settings(level: &str, loggers: &[(&str, &str)]) -> Log {
+    pub(crate) fn settings(level: &str, loggers: &[(&str, &str)]) -> Log {
         Log {
             kind: LogType::Plain,
             level: level.into(),

@@ -90,7 +90,12 @@ impl Record {
     }
 
     pub(super) fn message(level: Level, message: String) -> Record {
-        let thread = std::thread::current().name().unwrap_or("?").to_owned();
+        let thread = match std::thread::current().name() {
+            // As Python calls it.
+            Some("main") => "MainThread",
+            other => other.unwrap_or("?"),
+        }
+        .to_owned();
         let at = jogi_net::wall_now().0;
         Record { level, message, fields: Map::new(), target: "jogi_agent", file: "", line: 0, thread, at }
     }

@@ -8,6 +8,7 @@
 
 mod effects;
 mod reload;
+mod spoken;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -16,8 +17,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jogi_core::ha::{
-    Act, Decision, Effect, EffectId, Event, Failure, Ha, Note, NoteLevel, Outcome, Reply, Request, RequestId, Snapshot,
-    Yield,
+    Act, Effect, EffectId, Event, Failure, Ha, Note, NoteLevel, Outcome, Reply, Request, RequestId, Snapshot, Yield,
 };
 use jogi_core::{Now, Tick};
 use serde_json::Value;
@@ -31,6 +31,7 @@ use crate::record::Record;
 use crate::timer::BootTimer;
 use effects::Effects;
 pub(crate) use reload::{Reloaded, Reloader};
+use spoken::Spoken;
 
 /// Inputs that wait for the next turn. Each source waits when it is full, so nothing is lost.
 pub(crate) const INBOX: usize = 256;
@@ -101,7 +102,7 @@ pub(crate) struct Runtime {
     last_request: u64,
     dynamic: Arc<Value>,
     ttl: Duration,
-    logged: Decision,
+    spoken: Spoken,
     terminating: bool,
     refused: Option<Exit>,
 }
@@ -127,7 +128,7 @@ impl Runtime {
             last_request: 0,
             dynamic,
             ttl: Duration::ZERO,
-            logged: Decision::default(),
+            spoken: Spoken::default(),
             terminating: false,
             refused: None,
         })
@@ -329,7 +330,7 @@ impl Runtime {
         None
     }
 
-    /// One line for each sentence of the core, and one for each change of its decision; and the record.
+    /// One line for each sentence of the core, one for its decision when it is time for that; and the record.
     fn say(&mut self) {
         while let Some(Note { level, text }) = self.ha.poll_note() {
             match level {
@@ -338,10 +339,9 @@ impl Runtime {
                 NoteLevel::Error => tracing::error!("{text}"),
             }
         }
-        let decision = self.ha.last_decision();
-        if *decision != self.logged {
-            tracing::info!("{decision}");
-            self.logged = decision.clone();
+        let (paused, again) = (self.published.load().settings.pause, self.spoken_again_at());
+        if let Some(line) = self.spoken.line(self.ha.last_decision(), paused, jogi_net::boot_now(), again) {
+            tracing::info!("{line}");
         }
         while let Some(moment) = self.ha.poll_moment() {
             self.record.add(moment);
@@ -350,7 +350,11 @@ impl Runtime {
 
     fn next_deadline(&self) -> Option<Tick> {
         let core = self.ha.poll_timeout().map(|(at, _)| at);
-        core.into_iter().chain(self.effects.next_deadline()).min()
+        core.into_iter().chain(self.effects.next_deadline()).chain(self.spoken_again_at()).min()
+    }
+
+    fn spoken_again_at(&self) -> Option<Tick> {
+        self.spoken.again_at(self.published.load().settings.loop_wait, &self.performer.instance().local.log)
     }
 
     /// The core has decided to end: no program of ours may change the data directory after us.

@@ -45,7 +45,7 @@ pub(super) const TABLE: &[OptionRow] = &[
 
     env("log.type", Word(&["plain", "json"]), "plain", AtReload, "Form of log lines."),
     env("log.level", LEVEL, "INFO", AtReload, "Least severe level that is written."),
-    env("log.traceback_level", LEVEL, "ERROR", AtReload, "Level at which the causes of an error are written in full."),
+    env("log.traceback_level", LEVEL, "ERROR", AtReload, "Read and of no effect: errors have no tracebacks, and tell their causes in their line."),
     env("log.format", Any, "%(asctime)s %(levelname)s: %(message)s", AtReload, "Template of a line; for json a list of fields."),
     env("log.dateformat", Text, "", AtReload, "strftime format of asctime."),
     env("log.static_fields", Map, "{}", AtReload, "Fields added to each json line."),
@@ -55,7 +55,7 @@ pub(super) const TABLE: &[OptionRow] = &[
     env("log.file_num", Integer(0, i64::MAX), "4", AtReload, "Rotated files kept."),
     env("log.file_size", Integer(0, i64::MAX), "25000000", AtReload, "Bytes after which the file is rotated."),
     env("log.loggers", Map, "{}", AtReload, "Levels of single modules."),
-    env("log.deduplicate_heartbeat_logs", Bool, "false", AtReload, "Do not repeat a heartbeat line that has not changed."),
+    env("log.deduplicate_heartbeat_logs", Bool, "false", AtReload, "Do not repeat the line that nothing is to be done."),
 
     env("restapi.listen", Address, "", AtReload, "HOST:PORT of the REST API. Mandatory."),
     env("restapi.connect_address", Address, "restapi.listen", AtReload, "HOST:PORT at which others reach the REST API."),

@@ -7,6 +7,8 @@ mod common;
 mod compare;
 mod configuration;
 mod ctl;
+mod endings;
+mod logs;
 mod mixed;
 mod pair;
 mod rest;
