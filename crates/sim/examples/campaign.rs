@@ -1,7 +1,7 @@
-//! Runs seeds without building the whole program: `campaign FROM TO [WEAKNESSES|none [PROFILE]]`,
+//! Runs seeds without building the whole program: `campaign FROM TO [WEAKNESSES|none [PROFILE [FAULT_EVERY]]]`,
 //! `campaign --tell SEED [WEAKNESSES|none [PROFILE]]`, `campaign --trace SEED [WEAKNESSES|none [PROFILE]]`. Most weaknesses are in debug builds only.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jogi_sim::Weaknesses;
 use jogi_sim::seeds::shrink::shrink;
@@ -13,8 +13,9 @@ fn main() {
     let number = |i: usize| args.get(i).and_then(|a| a.parse::<u64>().ok());
     let names = args.get(2).filter(|names| *names != "none");
     let weakness = names.map_or(Weaknesses::default(), |names| Weaknesses::named(names).expect("known weaknesses"));
-    let profile = args.get(3).map(|word| Profile::named(word).expect("a known profile"));
-    let options = Options { profile, ..Options::default() };
+    let profile = args.get(3).filter(|word| *word != "any").map(|word| Profile::named(word).expect("a known profile"));
+    let fault_every = number(4).map(Duration::from_secs);
+    let options = Options { profile, fault_every, ..Options::default() };
     if let (Some("--tell"), Some(seed)) = (args.first().map(String::as_str), number(1)) {
         return tell(seed, &options, weakness);
     }

@@ -25,6 +25,8 @@ pub struct Options {
     pub until: Option<Duration>,
     /// Only the faults with these numbers.
     pub only: Option<Vec<usize>>,
+    /// The mean time between two faults.
+    pub fault_every: Option<Duration>,
 }
 
 /// Whom a fault meets.
@@ -145,7 +147,7 @@ impl Plan {
         }
         let clients = clients(&mut rng, profile);
         let scripts = rng.one_in(3);
-        let mut faults = faults(&mut rng, profile, gentle);
+        let mut faults = faults(&mut rng, profile, options.fault_every);
         if let Some(only) = &options.only {
             faults.retain(|fault| only.contains(&fault.number));
         }
@@ -232,7 +234,8 @@ fn settings(rng: &mut Rng, modes: Map<String, Value>) -> Value {
     settings
 }
 
-fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
+fn faults(rng: &mut Rng, profile: Profile, every: Option<Duration>) -> Vec<Planned> {
+    let gentle = profile.is_gentle();
     // What this seed likes: the profile's preferences, and whims of its own.
     let mut weights =
         Kind::ALL.map(|kind| (kind, profile.weight(kind) * *rng.pick(&[0, 1, 1, 2, 6]).unwrap_or(&1))).to_vec();
@@ -241,8 +244,10 @@ fn faults(rng: &mut Rng, profile: Profile, gentle: bool) -> Vec<Planned> {
     }
     let dense = profile.is_hazard() && !gentle;
     let spacing = if gentle { 6_000 } else { *rng.pick(&[3_000, 8_000, 20_000, 50_000, 90_000]).unwrap_or(&8_000) };
+    let spacing = every.map_or(spacing, |every| every.as_millis() as u64);
     let longest = if gentle { 45_000 } else { *rng.pick(&[15_000, 40_000, 120_000]).unwrap_or(&40_000) };
     let length = if gentle { rng.range(3, 8) * 6_000 } else { rng.range(60_000, 300_000 + 10 * spacing) };
+    let dense = dense && every.is_none();
     let (spacing, longest) =
         if dense { (*rng.pick(&[1_500, 3_000, 6_000]).unwrap_or(&3_000), 20_000) } else { (spacing, longest) };
     let to_leader = if dense { 2 } else { rng.range(2, 5) };

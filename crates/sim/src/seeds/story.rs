@@ -90,6 +90,9 @@ pub fn command(seed: u64, options: &Options) -> String {
     if let Some(members) = options.members {
         let _ = write!(text, " --members {members}");
     }
+    if let Some(every) = options.fault_every {
+        let _ = write!(text, " --fault-every {}", every.as_secs_f64());
+    }
     if let Some(until) = options.until {
         let _ = write!(text, " --until {}", until.as_secs_f64());
     }
