@@ -1,7 +1,7 @@
 //! Each protection switched off once: the scenario that it exists for must go wrong, and be noticed.
 //!
 //! Where a check fails it is named; where the herd merely does not do what it must, the line of the scenario is. The same
-//! by random faults is in `mutations.rs`.
+//! by random faults is in `mutations.rs`, and what only a race of milliseconds shows (`release-before-stop`) is there alone.
 #![cfg(debug_assertions)]
 
 use std::fs;
@@ -40,7 +40,6 @@ fn what_is_switched_off_is_missed() {
         ("f9_hung_server", "ignore-hung", "a hung primary is given up"),
         ("f9_stopped_postmaster", "ignore-hung", "a hung primary is given up"),
         ("f16_stray_primary", "keep-unleased", "a server that no lease covers stays writable"),
-        ("f2_switchover_under_load", "release-before-stop", missing),
         ("f3_published_late", "sync-before-names", "Lost"),
         ("sync_forgotten_first", "names-before-sync", missing),
         ("f4_stale_third", "ignore-sync", missing),

@@ -135,7 +135,9 @@ impl Ha {
         let row = server.row.as_ref()?;
         let optime = row.position();
         let (slots, retain_slots) = self.status_slots(row);
-        let opened = row.timeline.into_iter().chain(self.cluster().and_then(|c| c.status.opened)).max();
+        // What we announced counts before a look at our server, or the watch, shows it.
+        let shown = self.cluster().and_then(|c| c.status.opened);
+        let opened = row.timeline.into_iter().chain(shown).chain(self.raced_beside).max();
         Some(Status { optime, slots, retain_slots, opened })
     }
 

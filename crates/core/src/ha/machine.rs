@@ -49,6 +49,8 @@ pub struct Ha {
     /// Since when fresh connections are not answered although the server runs.
     pub(super) shut_since: Option<Tick>,
     pub(super) lease: Lease,
+    /// The newest taking of the lock that the keeper has told of.
+    pub(super) lock_told: Option<super::Generation>,
     pub(super) guard: GuardState,
     pub(super) armed: Option<super::Generation>,
     pub(super) store_last_seen: Wall,
@@ -150,6 +152,7 @@ impl Ha {
             grew_at: Tick::ZERO,
             shut_since: None,
             lease: Lease::default(),
+            lock_told: None,
             guard: GuardState::default(),
             armed: None,
             store_last_seen: Wall::default(),
@@ -215,11 +218,31 @@ impl Ha {
         self
     }
 
-    /// Takes in one event and decides anew.
+    /// Takes in one event and decides anew, unless nothing depends on what it brings.
     pub fn handle(&mut self, event: Event, now: Now) {
         self.enter(now);
+        let news = self.is_news(&event);
         self.take_in(event);
-        self.turn();
+        if news {
+            self.turn();
+        }
+    }
+
+    /// Most views bring only how far servers have come, in a large herd many in a second. To a member at rest that makes
+    /// no difference before it looks at its own server again, which it does within `loop_wait`.
+    fn is_news(&self, event: &Event) -> bool {
+        let Event::View { cluster, .. } = event else { return true };
+        let ours = |seen: &Seen| seen.cluster.leader.as_ref().is_some_and(|leader| leader.name == *self.me());
+        let rests = |seen: &&Seen| {
+            self.op.is_none()
+                && self.decision.waiting_for.is_empty()
+                && self.store_error.is_none()
+                && self.fresh_after.is_none()
+                && !self.aside
+                && !self.failsafe_active()
+                && ours(seen) == self.lock().is_some()
+        };
+        !self.view.as_ref().filter(rests).is_some_and(|seen| seen.cluster.differs_in_positions(cluster))
     }
 
     /// Decides anew because a deadline of [`Ha::poll_timeout`] has passed.

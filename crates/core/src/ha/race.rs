@@ -11,7 +11,7 @@ use super::peers::{Answers, RoundFor};
 use super::rewind::Divergence;
 use super::server::{ControlState, DataDir};
 use super::timer::Timer;
-use super::{Act, Cover, Decision, Lane, Outcome, PeerStatus, Script, Taken, Yield};
+use super::{Act, Cover, Decision, Generation, Lane, Outcome, PeerStatus, Script, Taken, Yield};
 use crate::view::{Cluster, Condition, Expect, Member, Status, SyncMode, SyncState};
 use crate::{Lsn, MemberName, Tick, Timeline, Weakness};
 
@@ -463,6 +463,9 @@ impl Ha {
 
     pub(super) fn acquired(&mut self, outcome: Outcome) {
         match outcome {
+            // An answer that comes after the keeper has told of this lock, and of its end.
+            Ok(Yield::Acquired(Taken::Yes { generation, .. }))
+                if self.lock_told >= Some(generation) && !self.holds(generation) => {}
             Ok(Yield::Acquired(Taken::Yes { generation, created, valid_until, soft })) => {
                 self.lease.lock = Some(super::Lock {
                     generation,
@@ -487,6 +490,10 @@ impl Ha {
                 self.load();
             }
         }
+    }
+
+    fn holds(&self, generation: Generation) -> bool {
+        self.lease.lock.as_ref().is_some_and(|lock| lock.generation == generation)
     }
 
     /// Section 6: from the lock to a writable server.
@@ -529,6 +536,7 @@ impl Ha {
         }
         let opened = Timeline(known.0 + 1);
         self.raced_beside = Some(opened);
+        self.published.status_made = None;
         // Below our own, too: a copy has the history file of its own timeline alone, and a standby that comes from an
         // older one asks for each in between before it streams.
         let reserve = (known > Timeline(1)).then_some(Step::Reserve { above: Timeline(1), up_to: known });

@@ -174,6 +174,7 @@ impl Ha {
             self.sync_lock_ended();
         }
         self.lease = lease;
+        self.lock_told = self.lease.lock.as_ref().map(|lock| lock.generation).or(self.lock_told);
         match self.lease.lock.as_ref().map(|lock| lock.soft) {
             Some(soft) => self.timers.set(Timer::Soft, soft),
             None => self.timers.clear(Timer::Soft),

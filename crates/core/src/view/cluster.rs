@@ -119,10 +119,37 @@ pub struct Cluster {
     pub failsafe: Option<BTreeMap<MemberName, String>>,
 }
 
+fn revision<T>(value: Option<&Versioned<T>>) -> Option<&Revision> {
+    value.map(|value| &value.revision)
+}
+
 /// Patroni's test for a system identifier: at least ten characters, all digits.
 const SYSTEM_IDENTIFIER_MIN_DIGITS: usize = 10;
 
 impl Cluster {
+    /// Whether how far servers have come is all that `later` says differently, under the same leader.
+    pub(crate) fn differs_in_positions(&self, later: &Cluster) -> bool {
+        let same_member = |(then, now): (&Member, &Member)| {
+            then.name == now.name && then.session == now.session && then.data.differs_in_positions(&now.data)
+        };
+        self.leader.is_some()
+            && self.leader == later.leader
+            && self.members.len() == later.members.len()
+            && self.members.values().zip(later.members.values()).all(same_member)
+            && self.initialize == later.initialize
+            && revision(self.config.as_ref()) == revision(later.config.as_ref())
+            && self.sync == later.sync
+            && revision(self.failover.as_ref()) == revision(later.failover.as_ref())
+            && revision(self.history.as_ref()) == revision(later.history.as_ref())
+            && self.failsafe == later.failsafe
+            && (self.status.opened, &self.status.retain_slots) == (later.status.opened, &later.status.retain_slots)
+            && match (&self.status.slots, &later.status.slots) {
+                (Some(then), Some(now)) => then.keys().eq(now.keys()),
+                (None, None) => true,
+                (None, Some(_)) | (Some(_), None) => false,
+            }
+    }
+
     /// Builds the view from the keys below the cluster's base path, in any order.
     pub fn from_keys<I: IntoIterator<Item = KeyValue>>(keys: I) -> Cluster {
         let mut cluster = Cluster::default();

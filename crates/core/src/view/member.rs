@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use super::{Revision, Session, compact, integer, truth};
 use crate::{Lsn, MemberName, Timeline};
 
+/// Fields that say how far a member's server has come.
+const POSITIONS: [&str; 3] = ["xlog_location", "replay_lsn", "receive_lsn"];
+
 /// A member as the store lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -73,6 +76,16 @@ impl MemberData {
 
     pub fn to_text(&self) -> String {
         compact(&self.0.fields)
+    }
+
+    /// Whether how far its server has come is all that `later` says differently.
+    pub(crate) fn differs_in_positions(&self, later: &MemberData) -> bool {
+        let present = |data: &MemberData| POSITIONS.map(|field| data.0.contains_key(field));
+        Arc::ptr_eq(&self.0, &later.0) || self.steady().eq(later.steady()) && present(self) == present(later)
+    }
+
+    fn steady(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter().filter(|(field, _)| !POSITIONS.contains(&field.as_str()))
     }
 
     fn text(&self, field: &str) -> Option<&str> {

@@ -389,6 +389,11 @@ impl Bench {
         self.tell(Event::Lease(Lease { session: Some(Session("s1".into())), lock, lost: None }));
     }
 
+    /// The lock that the core believes to hold.
+    pub fn lock(&self) -> Option<Lock> {
+        self.ha.snapshot(self.now).lease.lock
+    }
+
     pub fn lease_lost(&mut self, why: &str) {
         let lease = Lease { session: Some(Session("s1".into())), lock: None, lost: Some(why.into()) };
         self.tell(Event::Lease(lease));

@@ -2,6 +2,7 @@
 
 use jogi_core::ha::server::{ControlState, DataDir};
 use jogi_core::ha::{Act, Event, Found, LaunchAs, Mode, Request, RequestId, Restart, Server, Yield};
+use jogi_core::view::Key;
 
 use crate::bench::{self, Bench, control, standby, view};
 
@@ -131,4 +132,47 @@ fn a_timeline_that_was_opened_since_the_race_is_not_left_behind_before_its_membe
     let mut b = taken(race, r#"{"optime":1100,"jogi":{"timeline":5}}"#);
     b.never(&["reserve-timelines", "promote"], "the race had left timeline 4 behind, not 5");
     b.expect("release");
+}
+
+/// Seed 12028: the answer to the taking of the lock was late, and the keeper had told of the lock and of its loss before. A
+/// member that believed the answer waited for ever for the end of a lease that nobody kept.
+#[test]
+fn an_answer_that_comes_after_the_loss_of_the_lock_brings_it_not_back() {
+    let mut b = Bench::begin(Found::default());
+    b.looked(standby(1, 1000));
+    b.see(view(&bench::herd(Some("b"))));
+    b.settle();
+    b.see_watched(view(&bench::herd(None)));
+    b.looked(standby(1, 1000));
+    b.answered("b", bench::replica_document(1, 1000));
+    b.expect("acquire");
+    b.renew();
+    b.lease_lost("the store could not be reached in time");
+    b.acquired();
+    assert_eq!(b.lock(), None);
+}
+
+/// Seed 16705: the status was written from a look before the promotion, while the watch did not show the announcement yet.
+/// Whoever led next opened a timeline of the same number.
+#[test]
+fn what_was_announced_is_not_taken_back_by_a_status_of_before() {
+    let mut b = Bench::begin(Found::default());
+    b.looked(standby(1, 1000));
+    b.see(view(&bench::herd(Some("b"))));
+    b.settle();
+    b.see_watched(view(&bench::herd(None)));
+    b.looked(standby(1, 1000));
+    b.answered("b", bench::replica_document(1, 1000));
+    b.expect("acquire");
+    b.acquired();
+    b.see(view(&bench::herd(Some("a"))));
+    b.settle_until("promote");
+    b.expect("promote");
+    b.done(Yield::Done);
+    let status = b.open_acts().find_map(|act| match act {
+        Act::Write(write) if write.key == Key::Status => write.value.clone(),
+        _ => None,
+    });
+    let status = status.expect("a new leader publishes its status");
+    assert!(status.contains(r#""timeline":2"#), "{status}");
 }
