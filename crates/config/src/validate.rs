@@ -3,11 +3,12 @@
 //! What looks at the machine (ports, hosts, directories, programs) is asked of a [`Machine`], so that
 //! this stays pure. The daemon itself does not run these checks.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use serde_json::{Map, Value};
 
 use crate::HostPort;
+use crate::address::AddressError;
 use crate::postgres::units::{parse_bool, parse_int};
 use crate::python;
 
@@ -34,8 +35,8 @@ impl std::fmt::Display for Finding {
 pub trait Machine {
     /// The port at these hosts can be listened on (`Port 5432 is already in use.`).
     fn can_listen(&self, address: &HostPort) -> Result<(), String>;
-    /// Something answers at this address (`HOST:PORT is not reachable`).
-    fn can_connect(&self, address: &HostPort) -> Result<(), String>;
+    /// Something answers at this address, which is `written` so in the configuration (`HOST:PORT is not reachable`).
+    fn can_connect(&self, address: &HostPort, written: &str) -> Result<(), String>;
     /// The data directory is absent, empty, or one of the installed PostgreSQL version.
     fn data_dir(&self, path: &str) -> Result<(), String>;
     /// The directory exists (`Directory 'X' does not exist.`, `'X' is not a directory.`).
@@ -233,10 +234,14 @@ impl Validation<'_> {
 
     fn reachable(&mut self, value: &Value) {
         let result = match value.as_str() {
-            Some(text) => parse(text).and_then(|address| self.machine.can_connect(&address)),
+            Some(text) => self.check_reachable(text),
             None => Err("contains a wrong value".into()),
         };
         self.result(value, result);
+    }
+
+    fn check_reachable(&self, text: &str) -> Result<(), String> {
+        self.machine.can_connect(&parse(text)?, text)
     }
 
     /// Addresses between commas, or a list of them.
@@ -244,7 +249,7 @@ impl Validation<'_> {
         match value {
             Value::String(text) => {
                 let mut addresses = text.split(',').map(str::trim);
-                let result = addresses.try_for_each(|text| self.machine.can_connect(&parse(text)?));
+                let result = addresses.try_for_each(|text| self.check_reachable(text));
                 self.result(value, result);
             }
             Value::Array(_) => self.list(value, &Rule::Reachable),
@@ -258,7 +263,7 @@ impl Validation<'_> {
     fn reachable_list(&mut self, value: &Value) {
         let Value::Array(items) = value else { return self.report(Some(value), "is not an array") };
         let mut texts = items.iter().map(|item| item.as_str().ok_or("contains a wrong value".to_owned()));
-        let result = texts.try_for_each(|text| self.machine.can_connect(&parse(text?)?));
+        let result = texts.try_for_each(|text| self.check_reachable(text?));
         self.result(value, result);
     }
 
@@ -294,7 +299,7 @@ impl Validation<'_> {
 
     fn ip(&mut self, value: &Value) {
         let text = value.as_str().unwrap_or("");
-        if text.parse::<Ipv4Addr>().is_err() && text.parse::<Ipv6Addr>().is_err() {
+        if !is_ipv4(text) && text.parse::<Ipv6Addr>().is_err() {
             self.result(value, Err("Is not a valid ipv4 address".into()));
             self.result(value, Err("Is not a valid ipv6 address".into()));
         }
@@ -306,7 +311,27 @@ fn accept(fits: bool) -> Result<(), String> {
 }
 
 fn parse(text: &str) -> Result<HostPort, String> {
-    HostPort::parse(text, Some(1)).map_err(|_| "contains a wrong value".into())
+    HostPort::parse(text, Some(1)).map_err(|error| match error {
+        AddressError::BadPort { port, .. } if port.trim().parse::<i64>().is_ok() => {
+            "connect_ex(): port must be 0-65535.".into()
+        }
+        AddressError::BadPort { .. } | AddressError::NoPort(_) => "contains a wrong value".into(),
+    })
+}
+
+/// As `inet_aton` reads it: one to four numbers, each decimal, octal or hexadecimal, the last one filling what is left.
+fn is_ipv4(text: &str) -> bool {
+    let number = |part: &str| match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None if part.len() > 1 && part.starts_with('0') => u64::from_str_radix(part, 8).ok(),
+        None => part.parse().ok(),
+    };
+    let Some(parts) = text.split('.').map(number).collect::<Option<Vec<u64>>>() else { return false };
+    let bytes_left = 5_u32.saturating_sub(parts.len() as u32);
+    match parts.split_last() {
+        Some((last, others)) => bytes_left > 0 && others.iter().all(|n| *n < 256) && *last < 256_u64.pow(bytes_left),
+        None => false,
+    }
 }
 
 fn check_connect_address(text: &str) -> Result<(), String> {

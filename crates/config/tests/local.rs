@@ -131,6 +131,15 @@ fn variables_alone_are_enough() {
 }
 
 #[test]
+fn members_are_asked_at_the_port_that_a_url_without_one_has() {
+    for (more, port) in [("", 80), ("certfile: /c.pem, ", 443)] {
+        let restapi = format!("restapi: {{{more}listen: '0.0.0.0:8008', connect_address: 10.0.0.1}}\n");
+        let local = load(&[MINIMAL, &restapi]).local;
+        assert_eq!(local.restapi.connect_address, HostPort::new("10.0.0.1", port), "{more}");
+    }
+}
+
+#[test]
 fn all_problems_are_reported_together() {
     let broken = "a: [\n";
     let list = "- a\n";

@@ -131,9 +131,9 @@ impl Machine for Stub {
         Ok(())
     }
 
-    fn can_connect(&self, address: &HostPort) -> Result<(), String> {
+    fn can_connect(&self, address: &HostPort, written: &str) -> Result<(), String> {
         match address.host.as_str() {
-            "unreachable" => Err(format!("{}:{} is not reachable", address.host, address.port)),
+            "unreachable" => Err(format!("{written} is not reachable")),
             _ => Ok(()),
         }
     }

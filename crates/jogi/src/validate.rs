@@ -20,6 +20,9 @@ pub struct Options {
     pub print: bool,
 }
 
+/// Python's words for a host that the resolver does not know.
+const UNKNOWN_HOST: &str = "[Errno -2] Name or service not known";
+
 /// How long a server of the store may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -98,13 +101,18 @@ impl ThisMachine {
         dirs.into_iter().map(|dir| dir.join(name)).find(|program| program.is_file())
     }
 
-    /// The major version that `postgres --version` says.
-    fn installed_major(&self) -> Option<u32> {
+    /// The version that `postgres --version` says, as PG_VERSION has it: `15`, `9.6`.
+    fn installed_version(&self) -> Option<String> {
         let postgres = self.find(self.bin_dir.as_deref(), "postgres")?;
         let output = std::process::Command::new(postgres).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-        number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        let mut parts = number.split(|c: char| !c.is_ascii_digit());
+        let major = parts.next()?;
+        match major.parse::<u32>().ok()? {
+            ..10 => Some(format!("{major}.{}", parts.next()?)),
+            _ => Some(major.to_owned()),
+        }
     }
 }
 
@@ -114,9 +122,9 @@ impl Machine for ThisMachine {
             return Ok(());
         }
         for host in address.hosts() {
-            let host = if host.is_empty() || host == "*" { "0.0.0.0" } else { host };
+            let host = if host == "*" { "0.0.0.0" } else { host };
             let Ok(addresses) = (host, address.port).to_socket_addrs() else {
-                return Err("[Errno -2] Name or service not known".into());
+                return Err(UNKNOWN_HOST.into());
             };
             let in_use = |one| TcpListener::bind(one).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
             if addresses.into_iter().any(in_use) {
@@ -126,27 +134,38 @@ impl Machine for ThisMachine {
         Ok(())
     }
 
-    fn can_connect(&self, address: &HostPort) -> Result<(), String> {
-        let addresses = (address.host.as_str(), address.port).to_socket_addrs();
-        let answered =
-            addresses.is_ok_and(|mut found| found.any(|one| TcpStream::connect_timeout(&one, CONNECT).is_ok()));
-        if answered { Ok(()) } else { Err(format!("{address} is not reachable")) }
+    fn can_connect(&self, address: &HostPort, written: &str) -> Result<(), String> {
+        let Ok(mut addresses) = (address.host.as_str(), address.port).to_socket_addrs() else {
+            return Err(UNKNOWN_HOST.into());
+        };
+        match addresses.any(|one| TcpStream::connect_timeout(&one, CONNECT).is_ok()) {
+            true => Ok(()),
+            false => Err(format!("{written} is not reachable")),
+        }
     }
 
     fn data_dir(&self, path: &str) -> Result<(), String> {
         let path = Path::new(path);
+        if path.exists() && !path.is_dir() {
+            return Err("is not a directory".into());
+        }
         if data_dir::is_empty(path).map_err(|error| error.to_string())? {
             return Ok(());
         }
-        let Some(major) = data_dir::major_version(path) else {
-            return Err("data dir for the cluster is not empty, but doesn't contain \"PG_VERSION\" file".into());
+        let Ok(version) = std::fs::read_to_string(path.join("PG_VERSION")) else {
+            return Err("doesn't look like a valid data directory".into());
         };
-        if !path.join("pg_wal").exists() {
-            return Err("data dir for the cluster is not empty, but doesn't contain \"pg_wal\" directory".into());
+        let version = version.trim();
+        let Ok(number) = version.parse::<f64>() else {
+            return Err(format!("could not convert string to float: '{version}'"));
+        };
+        let wal = if number >= 10.0 { "pg_wal" } else { "pg_xlog" };
+        if !path.join(wal).is_dir() {
+            return Err(format!("data dir for the cluster is not empty, but doesn't contain \"{wal}\" directory"));
         }
-        match self.installed_major() {
-            Some(installed) if installed != major => Err(format!(
-                "data_dir directory postgresql version ({major}) doesn't match with 'postgres --version' output ({installed})"
+        match self.installed_version() {
+            Some(installed) if installed != version => Err(format!(
+                "data_dir directory postgresql version ({version}) doesn't match with 'postgres --version' output ({installed})"
             )),
             Some(_) | None => Ok(()),
         }

@@ -85,7 +85,9 @@ impl RestApi {
         if listen.is_none() {
             section.missing("listen", "HOST:PORT, for instance 0.0.0.0:8008", found);
         }
-        let given = section.connect_address("connect_address", None, found);
+        // Members are asked at a URL, and one without a port has these.
+        let default_port = if section.get("certfile").is_some() { 443 } else { 80 };
+        let given = section.connect_address("connect_address", Some(default_port), found);
         if let (None, Some(listen)) = (&given, listen.as_ref().filter(|listen| listen.is_unreachable_from_others())) {
             found.warn(format!(
                 "restapi.connect_address is not given and restapi.listen is {listen}: other members cannot connect there"

@@ -342,7 +342,7 @@ impl Builder {
     fn sequence(&mut self, items: &[Rc<Node>]) -> Result<Value, YamlError> {
         let mut values = Vec::with_capacity(items.len());
         for (i, item) in items.iter().enumerate() {
-            values.push(self.below(i.to_string(), item)?);
+            values.push(self.below(i.to_string(), item.at, item)?);
         }
         Ok(Value::Array(values))
     }
@@ -352,15 +352,16 @@ impl Builder {
         let mut map = Map::new();
         for (key, node) in self.flatten(pairs)? {
             let name = key_text(&key)?;
-            let value = self.below(name.clone(), &node)?;
+            // A list or mapping itself begins on the line below its key.
+            let value = self.below(name.clone(), key.at, &node)?;
             map.insert(name, value);
         }
         Ok(Value::Object(map))
     }
 
-    fn below(&mut self, key: String, node: &Node) -> Result<Value, YamlError> {
+    fn below(&mut self, key: String, place: Marker, node: &Node) -> Result<Value, YamlError> {
         self.path.push(key);
-        self.lines.0.insert(self.path.clone(), node.at.line());
+        self.lines.0.insert(self.path.clone(), place.line());
         let value = self.value(node);
         self.path.pop();
         value
@@ -480,6 +481,7 @@ mod tests {
     fn lines_are_known_by_path() {
         let document = read("a: 1\npostgresql:\n  listen: x\n  pg_hba:\n  - one\n  - two\n").expect("valid");
         assert_eq!(document.lines.of(&["postgresql", "listen"]), Some(3));
+        assert_eq!(document.lines.of(&["postgresql"]), Some(2), "where its name stands, not what is below it");
         assert_eq!(document.lines.of(&["postgresql", "pg_hba", "1"]), Some(6));
         assert_eq!(document.lines.of(&["nope"]), None);
     }

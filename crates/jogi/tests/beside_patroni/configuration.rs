@@ -29,7 +29,7 @@ const BROKEN: [&str; 14] = [
     "name: n\nscope: s\ncitus: {database: 1, group: -1}\nthread_pool_size: 1\nthread_stack_size: 1000\n",
 ];
 
-fn run(program: &Path, words: &[&str]) -> (Option<i32>, String) {
+pub fn run(program: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(program);
     command.args(words).env("LC_ALL", "C.UTF-8").env("PATH", path_with_postgres());
     let out = command.output().unwrap_or_else(|e| panic!("running {}: {e}", program.display()));

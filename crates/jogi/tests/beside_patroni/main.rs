@@ -13,3 +13,4 @@ mod mixed;
 mod pair;
 mod rest;
 mod standby_cluster;
+mod validation;
