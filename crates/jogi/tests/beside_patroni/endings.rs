@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use jogi_testkit::herd::{CHANGE_WITHIN, Member};
+use jogi_testkit::herd::{CHANGE_WITHIN, Herd, Member};
 use jogi_testkit::patroni::Patroni;
 use jogi_testkit::process::Signal;
-use jogi_testkit::{require, wait};
+use jogi_testkit::{http, require, wait};
 use serde_json::json;
 
 use crate::pair::Pair;
@@ -127,4 +127,26 @@ fn agents_end_with_patronis_code() {
         member.change_config(json!({"scope": "another", "bootstrap": failing}));
     }
     starts_and_ends(members, "a bootstrap that fails");
+
+    for herd in pair.both() {
+        asks_for_passwords(herd);
+    }
+    for member in members {
+        member.change_config(json!({"etcd3": {"username": "root", "password": "wrong"}}));
+    }
+    starts_and_ends(members, "a store that refuses the password");
+}
+
+/// Switches the store's authentication on.
+fn asks_for_passwords(herd: &Herd) {
+    for (path, body) in [
+        ("/v3/auth/user/add", json!({"name": "root", "password": "right"})),
+        ("/v3/auth/role/add", json!({"name": "root"})),
+        ("/v3/auth/user/grant", json!({"user": "root", "role": "root"})),
+        ("/v3/auth/enable", json!({})),
+    ] {
+        let (store, body) = (herd.store(), body.to_string());
+        let reply = store.run(|| http::request(store.behind(), "POST", path, Some(&body), CHANGE_WITHIN));
+        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+    }
 }
