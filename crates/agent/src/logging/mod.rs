@@ -70,22 +70,9 @@ impl Logging {
             queued: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
         });
-        let counters = Arc::clone(&shared);
-        let mut writer = Writer::new(settings);
-        std::thread::Builder::new().name("log".into()).stack_size(128 * 1024).spawn(move || {
-            for item in items {
-                match item {
-                    Item::Line(record) => {
-                        let written = writer.write(&record);
-                        counters.queued.fetch_sub(1, Ordering::AcqRel);
-                        if !written {
-                            counters.lost.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    Item::Settings(settings) => writer.reconfigure(&settings),
-                }
-            }
-        })?;
+        let (counters, writer) = (Arc::clone(&shared), Writer::new(settings));
+        let log = std::thread::Builder::new().name("log".into()).stack_size(128 * 1024);
+        log.spawn(move || write_out(items, &counters, writer))?;
         let logging = Logging { shared, queue };
         let subscriber = tracing_subscriber::registry().with(QueueLayer(logging.clone()));
         // The first one stays: tests of one process may start several.
@@ -143,6 +130,38 @@ impl Logging {
             self.shared.queued.fetch_sub(1, Ordering::AcqRel);
         }
     }
+}
+
+/// The log thread. Once it has caught up it tells how many lines were lost on the way.
+fn write_out(items: mpsc::Receiver<Item>, shared: &Shared, mut writer: Writer) {
+    let mut told = 0;
+    for item in items {
+        let record = match item {
+            Item::Line(record) => record,
+            Item::Settings(settings) => {
+                writer.reconfigure(&settings);
+                continue;
+            }
+        };
+        let written = writer.write(&record);
+        let waiting = shared.queued.fetch_sub(1, Ordering::AcqRel) - 1;
+        if !written {
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let lost = shared.lost.load(Ordering::Relaxed);
+        if waiting == 0 && lost > told && shared.levels.load().ours <= Level::Warning {
+            writer.write(&lost_lines(lost - told));
+            told = lost;
+        }
+    }
+}
+
+fn lost_lines(count: u64) -> Record {
+    let text = format!(
+        "{count} log lines were lost: more of them waited than log.max_queue_size allows, or they could not be written"
+    );
+    Record::message(Level::Warning, text)
 }
 
 /// Which lines are wanted: a level for all, and levels for modules.
@@ -243,8 +262,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_into_the_queue_is_lost_and_counted() {
-        let (queue, _items) = mpsc::channel();
+    fn what_does_not_fit_into_the_queue_is_lost_counted_and_told() {
+        let (queue, items) = mpsc::channel();
         let logging = Logging {
             shared: Arc::new(Shared {
                 levels: ArcSwap::from_pointee(Levels::new(&settings("INFO", &[]))),
@@ -259,5 +278,16 @@ pub(crate) mod tests {
         }
         assert_eq!((logging.queue_size(), logging.records_lost()), (3, 2));
         assert!(!logging.flush_within(Duration::from_millis(1)), "nobody reads the queue");
+
+        let dir = std::env::temp_dir().join(format!("jogi-lost-lines-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let shared = Arc::clone(&logging.shared);
+        drop(logging);
+        write_out(items, &shared, Writer::new(&Log { dir: Some(dir.clone()), ..settings("INFO", &[]) }));
+        let written = std::fs::read_to_string(dir.join("patroni.log")).expect("lines");
+        std::fs::remove_dir_all(&dir).expect("the temporary directory goes");
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines[..3], ["line 0", "line 1", "line 2"]);
+        assert!(lines.len() == 4 && lines[3].starts_with("2 log lines were lost"), "{written}");
     }
 }
