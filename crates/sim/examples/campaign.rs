@@ -1,4 +1,4 @@
-//! Runs seeds without building the whole program: `campaign FROM TO [WEAKNESSES|none [PROFILE [FAULT_EVERY]]]`,
+//! Runs seeds without building the whole program: `campaign FROM TO [WEAKNESSES|none [PROFILE [FAULT_EVERY|any [MEMBERS]]]]`,
 //! `campaign --tell SEED [WEAKNESSES|none [PROFILE]]`, `campaign --trace SEED [WEAKNESSES|none [PROFILE]]`. Most weaknesses are in debug builds only.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ fn main() {
     let weakness = names.map_or(Weaknesses::default(), |names| Weaknesses::named(names).expect("known weaknesses"));
     let profile = args.get(3).filter(|word| *word != "any").map(|word| Profile::named(word).expect("a known profile"));
     let fault_every = number(4).map(Duration::from_secs);
-    let options = Options { profile, fault_every, ..Options::default() };
+    let members = number(5).and_then(|n| usize::try_from(n).ok());
+    let options = Options { profile, fault_every, members, ..Options::default() };
     if let (Some("--tell"), Some(seed)) = (args.first().map(String::as_str), number(1)) {
         return tell(seed, &options, weakness);
     }

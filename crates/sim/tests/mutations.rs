@@ -33,7 +33,7 @@ const MUTATIONS: [(&str, Profile, u64); 27] = [
     ("fence-by-postmaster", Profile::Answers, 30),
     ("guard-never-kills", Profile::Answers, 30),
     ("fence-at-ttl", Profile::Answers, 30),
-    ("lease-from-answer", Profile::Answers, 150),
+    ("lease-from-answer", Profile::Answers, 300),
     ("no-parent-death-signal", Profile::Branches, 100),
     ("keep-unleased", Profile::Strays, 60),
     ("act-after-stall,promote-unread", Profile::StaleViews, 150),

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::basis::Basis;
+use super::divergence::Divergence;
 use super::flight::{InFlight, Pause};
 use super::note::Note;
 use super::op::Op;
 use super::peers::Round;
-use super::rewind::Divergence;
 use super::server::{Row, Server};
 use super::slots::Retained;
 use super::state::{Failures, Followed, Phase, Published, Role, Seen};

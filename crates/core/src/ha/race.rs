@@ -3,123 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::flight::{Purpose, SHORT};
+use super::healthiest::{Electorate, Standing, Verdict, healthiest};
 use super::machine::Ha;
-use super::note::NoteLevel;
-use super::op::{Kind, Op, Step};
 use super::peers::{Answers, RoundFor};
-use super::rewind::Divergence;
 use super::server::{ControlState, DataDir};
 use super::timer::Timer;
-use super::{Act, Cover, Decision, Generation, Lane, Outcome, PeerStatus, Script, Taken, Yield};
-use crate::view::{Cluster, Condition, Expect, Member, Status, SyncMode, SyncState};
+use super::{Decision, PeerStatus};
+use crate::view::{Cluster, Member, SyncMode, SyncState};
 use crate::{Lsn, MemberName, Tick, Timeline, Weakness};
-
-/// Whether this member may take the lock, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Take(String),
-    Not(String),
-    /// It cannot be said yet.
-    Asking(&'static str),
-}
-
-/// Where this member stands in a race.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub position: Lsn,
-    pub timeline: Option<Timeline>,
-    pub priority: i64,
-}
 
 /// How long answers of other members are believed in a race.
 const ANSWERS_VALID: Duration = Duration::from_secs(1);
 /// The pause before a member that may not lead looks at the race again.
 const RACE_AGAIN: Duration = Duration::from_secs(1);
-
-/// What the synchronous modes add to a race (ha-rules 3.1 and 3.2).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Electorate<'a> {
-    pub me: &'a MemberName,
-    pub sync: &'a SyncState,
-    pub quorum: bool,
-}
-
-/// The healthiest check (ha-rules 3.2): nobody alive is a primary or has more; with quorum commit enough members say
-/// that they have no more. A member on an older timeline has less, whatever its position: positions of different
-/// branches do not compare (fault-scenarios F5).
-pub(super) fn healthiest(
-    me: Standing,
-    answers: &Answers,
-    former_leader: Option<&MemberName>,
-    electorate: Option<Electorate<'_>>,
-) -> Verdict {
-    let quorum = electorate.filter(|e| e.quorum).map(|e| (e.me, e.sync));
-    // Our own word is one of those that are needed, when we are one of them.
-    let mut votes = i64::from(quorum.is_some_and(|(me, sync)| sync.names(me))) - 1;
-    let mut ahead = false;
-    for (name, peer) in answers.iter().filter_map(|(n, a)| Some((n, a.as_ref()?))) {
-        let votes_here = quorum.is_some_and(|(_, sync)| sync.names(name));
-        if (peer.tags.nofailover() && !votes_here) || peer.watchdog_failed {
-            continue;
-        }
-        if !peer.in_recovery {
-            return Verdict::Not(format!("Primary ({name}) is still alive"));
-        }
-        match lineage_order(peer, me) {
-            // It may have what nobody was told of; whoever may succeed has the rest.
-            std::cmp::Ordering::Greater if electorate.is_some_and(|e| e.sync.leader.as_ref() == Some(name)) => {
-                ahead = true;
-                continue;
-            }
-            std::cmp::Ordering::Greater => {
-                return Verdict::Not(format!("Wal position of {name} is ahead of my wal position"));
-            }
-            std::cmp::Ordering::Equal => {
-                let priority = peer.tags.failover_priority();
-                let former = former_leader == Some(name);
-                let counts = quorum.is_none() || votes_here;
-                if peer.position.is_valid() && priority > me.priority && !former && counts {
-                    return Verdict::Not(format!(
-                        "{name} has equally tolerable WAL position and priority {priority}, while this node has \
-                         priority {}",
-                        me.priority
-                    ));
-                }
-            }
-            std::cmp::Ordering::Less => {}
-        }
-        votes += i64::from(votes_here && peer.position.is_valid());
-    }
-    match quorum {
-        Some((name, sync)) => elected(votes, sync, !ahead && sync.leader.as_ref() == Some(name)),
-        None => Verdict::Take("nobody that may lead has more WAL".into()),
-    }
-}
-
-/// Quorum commit: enough members have no more than we do, or we are who led last and nobody has more.
-fn elected(votes: i64, sync: &SyncState, led_last: bool) -> Verdict {
-    if votes >= i64::from(sync.quorum) {
-        return Verdict::Take(format!("{votes} other members have no more WAL, {} are enough", sync.quorum));
-    }
-    if led_last {
-        return Verdict::Take("this member led last and nobody has more WAL".into());
-    }
-    Verdict::Not(format!(
-        "{} other members have to say that they have no more WAL, and {} do: an acknowledged commit could be missing \
-         here",
-        sync.quorum,
-        votes.max(0)
-    ))
-}
-
-fn lineage_order(peer: &PeerStatus, me: Standing) -> std::cmp::Ordering {
-    let timelines = match (peer.timeline, me.timeline) {
-        (Some(theirs), Some(mine)) => theirs.cmp(&mine),
-        (Some(_), None) | (None, Some(_)) | (None, None) => std::cmp::Ordering::Equal,
-    };
-    timelines.then(peer.position.cmp(&me.position))
-}
 
 impl Ha {
     /// Section 3: race, or go on following.
@@ -420,7 +316,7 @@ impl Ha {
     }
 
     /// What `position` lacks of what the last leader had, when that is more than may be lost.
-    fn excess_lag(&self, cluster: &Cluster, position: Lsn) -> Option<u64> {
+    pub(super) fn excess_lag(&self, cluster: &Cluster, position: Lsn) -> Option<u64> {
         let lag = cluster.status.optime.ahead_of(position);
         (lag > self.settings.maximum_lag_on_failover && !self.weaken.has(Weakness::IgnoreLag)).then_some(lag)
     }
@@ -443,131 +339,6 @@ impl Ha {
     /// Whether an answering member could lead at all.
     pub(super) fn may_lead(&self, peer: &PeerStatus) -> bool {
         peer.in_recovery && !peer.tags.nofailover() && !peer.watchdog_failed && peer.state == "running"
-    }
-
-    fn take_lock(&mut self, because: String) -> Decision {
-        let Some(cluster) = self.cluster().cloned() else { return Decision::default() };
-        if self.fresh_after.is_some() {
-            return Decision::new("no action", because).waiting("a fresh view of the store");
-        }
-        let expect = Expect {
-            leader: Condition::Absent,
-            sync: Condition::as_read(cluster.sync.revision.as_ref()),
-            failover: Condition::as_read(cluster.failover.as_ref().map(|f| &f.revision)),
-            initialize: Condition::as_read(cluster.initialize.as_ref().map(|i| &i.revision)),
-        };
-        self.raced_beside = self.known_timeline();
-        self.issue(Lane::Lock, Act::Acquire { expect }, self.settings.ttl.min(SHORT), Purpose::Acquire);
-        Decision::new("acquiring the leader lock", because).waiting("the store's answer")
-    }
-
-    pub(super) fn acquired(&mut self, outcome: Outcome) {
-        match outcome {
-            // An answer that comes after the keeper has told of this lock, and of its end.
-            Ok(Yield::Acquired(Taken::Yes { generation, .. }))
-                if self.lock_told >= Some(generation) && !self.holds(generation) => {}
-            Ok(Yield::Acquired(Taken::Yes { generation, created, valid_until, soft })) => {
-                self.lease.lock = Some(super::Lock {
-                    generation,
-                    created,
-                    valid_until,
-                    soft,
-                    renewed: self.now.boot,
-                    cover: Cover::Lease,
-                });
-                self.lease.lost = None;
-                self.sync_lock_ended();
-                self.timers.set(Timer::Soft, soft);
-                self.unlocked_since = None;
-                self.retained = Default::default();
-                self.published.status = None;
-                self.history_written = None;
-            }
-            Ok(Yield::Acquired(Taken::Conflict)) => self.load(),
-            Ok(_) => {}
-            Err(failure) => {
-                self.note(NoteLevel::Warning, format!("the leader lock could not be taken: {failure}"));
-                self.load();
-            }
-        }
-    }
-
-    fn holds(&self, generation: Generation) -> bool {
-        self.lease.lock.as_ref().is_some_and(|lock| lock.generation == generation)
-    }
-
-    /// Section 6: from the lock to a writable server.
-    pub(super) fn promote(&mut self, because: &str) -> Decision {
-        self.divergence = Divergence::default();
-        let script = self.local.has_pre_promote.then_some(Step::Script(Script::PrePromote));
-        let watchdog = self.watchdog_step_first();
-        let steps = watchdog.into_iter().chain(script).chain([
-            Step::Reading,
-            Step::Number,
-            Step::Succession,
-            Step::Role(super::state::Role::Promoted),
-            Step::Promote,
-            Step::Callback(super::Action::OnRoleChange),
-        ]);
-        self.begin_op(Op::new(Kind::Promote, because, steps));
-        Decision::new("promoted self to leader by acquiring session lock", because.to_owned())
-    }
-
-    /// What the reading after the taking of the lock says: which timeline comes next, or why this member may not
-    /// lead after all. Nobody else writes `status` and `history` while we hold the lock, so this stands.
-    pub(super) fn timeline_to_open(&mut self) -> Result<Vec<Step>, String> {
-        let Some(me) = self.row().map(|row| (row.position(), row.timeline)) else {
-            return Err("our own server does not answer".into());
-        };
-        let cluster = self.cluster().cloned().unwrap_or_default();
-        if let Some(why) = self.outside_topology(&cluster) {
-            return Err(why);
-        }
-        if let Some(lag) = self.excess_lag(&cluster, me.0).filter(|_| !is_failover_by_hand(&cluster)) {
-            return Err(format!("My wal position exceeds maximum replication lag ({lag} bytes)"));
-        }
-        let Some(mine) = me.1.filter(|_| !self.weaken.has(Weakness::OpenUnannounced)) else { return Ok(Vec::new()) };
-        let known = self.known_timeline().unwrap_or(mine).max(mine);
-        // As in the race: whoever has what was written on it may still come.
-        if known > mine && Some(known) > self.raced_beside && !is_failover_by_hand(&cluster) {
-            return Err(format!(
-                "timeline {known} was opened after this member had decided to lead, from timeline {mine}"
-            ));
-        }
-        let opened = Timeline(known.0 + 1);
-        self.raced_beside = Some(opened);
-        self.published.status_made = None;
-        // Below our own, too: a copy has the history file of its own timeline alone, and a standby that comes from an
-        // older one asks for each in between before it streams.
-        let reserve = (known > Timeline(1)).then_some(Step::Reserve { above: Timeline(1), up_to: known });
-        // As it was read: what a watch shows meanwhile may be older, and what the last leader had is not taken back.
-        let status = Status { opened: Some(opened), ..cluster.status.clone() };
-        Ok(reserve.into_iter().chain([Step::Announce(Box::new(status))]).collect())
-    }
-
-    /// Too much is missing by a look from before the lock was ours: a new one is on its way.
-    pub(super) fn lags_by_an_old_look(&mut self, since: Tick) -> bool {
-        let Some(cluster) = self.cluster().cloned() else { return false };
-        let old = self.server.as_ref().is_some_and(|server| server.row.is_some() && server.looked_at < since);
-        let lags = old && !is_failover_by_hand(&cluster) && self.excess_lag(&cluster, self.my_position()).is_some();
-        if lags {
-            self.look();
-        }
-        lags
-    }
-
-    /// A promotion that did not happen: the lock goes to somebody else.
-    pub(super) fn promotion_failed(&mut self, op: &Op) {
-        self.role = super::state::Role::Replica;
-        if op.failed_in_script() {
-            self.no_race_until = self.now.boot + self.settings.ttl;
-        } else if op.took_part_in_promotion() && !op.refused {
-            // Whether it took effect is unknown: what may have become writable is closed first.
-            let steps = self.closing_steps(false).into_iter().chain([Step::Release]);
-            self.begin_op(Op::new(Kind::Close, "the promotion failed", steps));
-            return;
-        }
-        self.begin_op(Op::new(Kind::Close, "the promotion was refused", [Step::Retract, Step::Release]));
     }
 
     /// Members that may take over from us, by their member keys (ha-rules 8.3).
@@ -612,88 +383,6 @@ impl Ha {
 }
 
 /// A person names who is to lead, and may choose to lose what that member lacks.
-fn is_failover_by_hand(cluster: &Cluster) -> bool {
+pub(super) fn is_failover_by_hand(cluster: &Cluster) -> bool {
     cluster.request().is_some_and(|r| r.scheduled_at.is_none() && !r.is_switchover())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::view::Tags;
-    use serde_json::json;
-
-    fn peer(timeline: u32, position: u64, tags: serde_json::Value) -> Option<PeerStatus> {
-        Some(PeerStatus {
-            in_recovery: true,
-            position: Lsn(position),
-            timeline: Some(Timeline(timeline)),
-            tags: Tags(tags.as_object().cloned().unwrap_or_default()),
-            watchdog_failed: false,
-            state: "running".into(),
-        })
-    }
-
-    #[test]
-    fn lineage_comes_before_position() {
-        let me = Standing { position: Lsn(100), timeline: Some(Timeline(2)), priority: 1 };
-        let primary = peer(2, 1, json!({})).map(|p| PeerStatus { in_recovery: false, ..p });
-        for (what, answer, takes) in [
-            ("silent", None, true),
-            ("behind", peer(2, 99, json!({})), true),
-            ("equal", peer(2, 100, json!({})), true),
-            ("ahead", peer(2, 101, json!({})), false),
-            ("ahead on a dead branch", peer(1, 500, json!({})), true),
-            ("behind on a newer branch", peer(3, 1, json!({})), false),
-            ("ahead but nofailover", peer(2, 500, json!({"nofailover": true})), true),
-            ("equal with higher priority", peer(2, 100, json!({"failover_priority": 2})), false),
-            ("a live primary", primary, false),
-        ] {
-            let answers = Answers::from([("b".into(), answer)]);
-            let verdict = healthiest(me, &answers, None, None);
-            assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{what}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn with_quorum_commit_votes_decide() {
-        let me = Standing { position: Lsn(100), timeline: Some(Timeline(2)), priority: 1 };
-        let key = |quorum: u32, standbys: &[&str]| SyncState {
-            leader: Some("a".into()),
-            quorum,
-            standbys: standbys.iter().map(|n| MemberName::from(*n)).collect(),
-            revision: None,
-        };
-        let (same, less, more) = (peer(2, 100, json!({})), peer(2, 90, json!({})), peer(2, 101, json!({})));
-        let hidden = peer(2, 90, json!({"nofailover": true}));
-        for (what, name, sync, answers, takes) in [
-            ("a vote is enough", "b", key(1, &["b", "c"]), vec![("c", less.clone())], true),
-            ("nobody votes", "b", key(1, &["b", "c"]), vec![("c", None)], false),
-            ("no vote is needed", "b", key(0, &["b"]), vec![], true),
-            ("strangers do not vote", "b", key(1, &["b", "c"]), vec![("d", less.clone())], false),
-            ("an outsider needs one more", "d", key(1, &["b", "c"]), vec![("c", less.clone())], false),
-            ("and can have it", "d", key(1, &["b", "c"]), vec![("b", same.clone()), ("c", less.clone())], true),
-            ("a voter has more", "b", key(1, &["b", "c"]), vec![("c", more.clone())], false),
-            ("the former leader has more", "b", key(1, &["b", "c"]), vec![("a", more), ("c", less.clone())], true),
-            ("the former leader votes", "b", key(1, &["b", "c"]), vec![("a", same)], true),
-            ("who may not lead votes", "b", key(1, &["b", "c"]), vec![("c", hidden)], true),
-            ("who led last needs no votes", "a", key(1, &["b", "c"]), vec![("c", None)], true),
-        ] {
-            let answers: Answers = answers.into_iter().map(|(n, a)| (MemberName::from(n), a)).collect();
-            let name = MemberName::from(name);
-            let verdict = healthiest(me, &answers, None, Some(Electorate { me: &name, sync: &sync, quorum: true }));
-            assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{what}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn in_priority_mode_the_former_leader_may_have_more() {
-        let me = Standing { position: Lsn(100), timeline: Some(Timeline(2)), priority: 1 };
-        let sync = SyncState { leader: Some("a".into()), standbys: vec!["b".into()], ..SyncState::default() };
-        let name = MemberName::from("b");
-        for (peer_name, takes) in [("a", true), ("c", false)] {
-            let answers = Answers::from([(peer_name.into(), peer(2, 101, json!({})))]);
-            let verdict = healthiest(me, &answers, None, Some(Electorate { me: &name, sync: &sync, quorum: false }));
-            assert_eq!(matches!(verdict, Verdict::Take(_)), takes, "{peer_name}: {verdict:?}");
-        }
-    }
 }

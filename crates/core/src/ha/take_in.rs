@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::divergence::Divergence;
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::note::NoteLevel;
 use super::op::Op;
-use super::rewind::Divergence;
 use super::server::Process;
 use super::slots::Configured;
 use super::state::{Phase, Seen};

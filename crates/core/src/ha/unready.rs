@@ -8,11 +8,11 @@
 
 use std::time::Duration;
 
+use super::divergence::{Local, NOT_STREAMING, Was, diverged};
 use super::flight::{Purpose, SHORT};
 use super::machine::Ha;
 use super::note::NoteLevel;
 use super::op::{Kind, Op, Step};
-use super::rewind::{Local, NOT_STREAMING, Was, diverged};
 use super::server::{Accepting, Process};
 use super::{Act, Decision, Lane, Stop};
 use crate::MemberName;

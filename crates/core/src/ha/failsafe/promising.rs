@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::flight::Purpose;
+use super::super::healthiest::Verdict;
 use super::super::machine::Ha;
 use super::super::note::NoteLevel;
-use super::super::race::Verdict;
 use super::super::timer::Timer;
 use super::super::{Act, Cover, Lane, Outcome, Reply, Yield};
 use super::Promise;
