@@ -46,14 +46,27 @@ fn a_look_from_before_the_stop_says_nothing_of_its_end() {
     assert!(!b.is_open("ask"), "that shutdown checkpoint is not of this stop");
 }
 
+/// Seed 10480: a standby that was gone without a word kept its primary from coming up again for a minute.
 #[test]
-fn a_restart_waits_for_every_walsender() {
+fn a_restart_gives_walsenders_a_second_after_the_shutdown_checkpoint() {
     let mut b = Bench::leading();
     b.tell(Event::Request(RequestId(1), Request::Restart(Default::default())));
     b.settle_until("signal");
     b.expect("signal");
     b.done(Yield::Done);
-    b.pass(2000);
+    for state in [ControlState::ShuttingDown, ControlState::ShutDown] {
+        b.pass(1200);
+        b.looked(bench::lingering(control(1, state, 2100)));
+        assert!(!b.is_open("ask") && !b.is_open("signal"), "those that live are receiving the last of the WAL");
+    }
+    b.pass(500);
     b.looked(bench::lingering(control(1, ControlState::ShutDown, 2100)));
-    assert!(!b.is_open("ask") && !b.is_open("signal"), "nobody else is to lead: nobody is in a hurry");
+    assert!(!b.is_open("signal"));
+    b.pass(500);
+    b.looked(bench::lingering(control(1, ControlState::ShutDown, 2100)));
+    let signal = b.expect("signal");
+    assert!(matches!(signal, Act::Signal { stop: Stop::Immediate }));
+    b.done(Yield::Done);
+    b.exited();
+    b.expect("fence");
 }

@@ -27,7 +27,7 @@ pub(crate) use custom::under_way as custom_bootstrap_under_way;
 pub(crate) use dynamic::forget_dynamic;
 pub use dynamic::{load_dynamic, save_dynamic};
 pub use recovery::primary_conninfo;
-pub(crate) use recovery::{remove_signal_files, remove_trigger_file};
+pub(crate) use recovery::{remove_signal_files, remove_trigger_file, stay_standby};
 
 /// What writing the files means for the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -117,6 +117,21 @@ pub fn write_signals(
     }
 }
 
+/// Leaves what was copied or rewound a standby, whoever starts it before its configuration is written: as a primary it
+/// would write a branch of its own on the leader's timeline, which no comparison of histories tells from the leader's.
+/// Blocking.
+pub(crate) fn stay_standby(instance: &Instance) -> Result<(), FileError> {
+    let data_dir = instance.data_dir();
+    let mode = write::mode_inside(data_dir);
+    if instance.version() >= IN_CONF {
+        write::replace(&data_dir.join(STANDBY_SIGNAL), b"", mode)?;
+    } else if !data_dir.join(RECOVERY_CONF).exists() {
+        let text = b"standby_mode = 'on'\nrecovery_target_timeline = 'latest'\n";
+        write::replace(&data_dir.join(RECOVERY_CONF), text, mode)?;
+    }
+    Ok(())
+}
+
 /// Blocking.
 pub(crate) fn remove_signal_files(data_dir: &Path) -> Result<(), FileError> {
     for name in [STANDBY_SIGNAL, RECOVERY_SIGNAL, RECOVERY_CONF] {

@@ -153,6 +153,7 @@ fn check(instance: &Instance) -> Result<(), ProgramError> {
 
 /// A copy brings its source's signal files; ours are written when it is configured.
 fn after_copy(instance: &Instance) -> Result<(), FileError> {
+    files::stay_standby(instance)?;
     files::restore_backups(instance)?;
     files::remove_trigger_file(instance)
 }

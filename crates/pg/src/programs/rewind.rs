@@ -8,8 +8,8 @@ use jogi_core::ha::Upstream;
 use tokio::time::Instant;
 
 use super::{Cancel, Program, ProgramError, postgres_program, run_blocking, succeed, with_passwords};
-use crate::files::FileError;
 use crate::files::passwords::{Passwords, conninfo_to};
+use crate::files::{FileError, stay_standby};
 use crate::instance::Instance;
 use crate::postmaster;
 
@@ -133,6 +133,7 @@ async fn fetch(
 
 /// Before PostgreSQL 11 pg_rewind copies the source's slots as well, which are nobody's here.
 fn after_rewind(instance: &Instance) -> Result<(), FileError> {
+    stay_standby(instance)?;
     if instance.version() >= 110_000 {
         return Ok(());
     }

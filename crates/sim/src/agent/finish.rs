@@ -491,7 +491,7 @@ impl World {
         }
         match data {
             Some(data) => {
-                self.hosts[host].pg.dir = Dir::Whole(data);
+                self.hosts[host].pg.dir = Dir::Whole(Data { standby_signal: true, ..data });
                 Ok(Yield::Done)
             }
             None => {
@@ -547,12 +547,12 @@ impl World {
                 Err(Failure::Failed(format!("pg_rewind: {why}")))
             }
             Ok(Rewound::NotRequired(data)) => {
-                hosts[host].pg.dir = Dir::Whole(*data);
+                hosts[host].pg.dir = Dir::Whole(Data { standby_signal: true, ..*data });
                 self.say(Topic::Server, host, || "no rewind required, says pg_rewind".to_owned());
                 Ok(Yield::Rewound { changed: false })
             }
             Ok(Rewound::Done(data)) => {
-                hosts[host].pg.dir = Dir::Whole(*data);
+                hosts[host].pg.dir = Dir::Whole(Data { standby_signal: true, ..*data });
                 self.say(Topic::Server, host, || "data directory rewound".to_owned());
                 Ok(Yield::Rewound { changed: true })
             }

@@ -416,6 +416,20 @@ impl Postgres {
             running.crashed = true;
             return Vec::new();
         }
+        // "abnormal database system shutdown": one that is being stopped does not begin again.
+        let stops = match running.phase {
+            Phase::ClosingClients { .. } | Phase::WritingCheckpoint | Phase::Draining => true,
+            Phase::Recovering | Phase::Inconsistent | Phase::Standby | Phase::Promoting | Phase::Primary => false,
+        };
+        if stops {
+            running.phase = Phase::ClosingClients { writable: false };
+            self.run += 1;
+            self.due.clear();
+            self.stuck_backend = None;
+            self.cancel_waits();
+            self.later(REINITIALISES, Step::Gone);
+            return vec![News::Changed];
+        }
         running.phase = Phase::Recovering;
         self.server += 1;
         self.run += 1;

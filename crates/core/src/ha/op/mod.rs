@@ -182,6 +182,8 @@ struct Doing {
     until: Option<Tick>,
     /// How often a stop has been escalated.
     escalated: u8,
+    /// Since when the server has been seen with its shutdown checkpoint written.
+    checkpointed: Option<Tick>,
 }
 
 /// How a step stands.
@@ -316,7 +318,8 @@ impl Ha {
                 };
                 let until = None;
                 let since = self.now.boot;
-                op.doing = Some(Doing { step, since, effect: None, outcome: None, until, escalated: 0 });
+                op.doing =
+                    Some(Doing { step, since, effect: None, outcome: None, until, escalated: 0, checkpointed: None });
                 self.step_begins(&mut op);
             }
             match self.step_stands(&mut op) {

@@ -3,7 +3,7 @@
 //! A fast shutdown ends when the last walsender does, and one whose standby is silently gone ends only with
 //! `wal_sender_timeout`. Before that the shutdown checkpoint has been written: not a byte of WAL comes after it, and a
 //! server that is then stopped immediately is still one that was shut down. So whoever gives the lock away waits for
-//! those that may succeed, and not for the others.
+//! those that may succeed, and not for the others; and a restart waits for nobody for long.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(super) const LANE_BUSY: Duration = Duration::from_millis(10);
 const IMMEDIATE_STOP: Duration = Duration::from_secs(5);
 /// How often a fast stop is looked at, and the members that may succeed are asked: most have ended before the first.
 const LINGERS: Duration = Duration::from_millis(250);
+/// How long a restart leaves standbys to receive the last of the WAL: those that live have it in milliseconds.
+const DRAINS: Duration = Duration::from_secs(1);
 /// How often a server that stops in order is looked at for a hang.
 const STOPS: Duration = Duration::from_secs(2);
 
@@ -43,7 +45,7 @@ impl Ha {
         }
         let late = doing.until.is_some_and(|at| at <= self.now.boot)
             || doing.escalated == 0 && self.hangs_in_its_stop(&doing.step, doing.since);
-        if late || doing.escalated == 0 && op.gives_lock_away_after(&doing.step) && self.lingers_in_vain(doing.since) {
+        if late || doing.escalated == 0 && self.lingers_in_vain(doing, op) {
             let act = match (doing.escalated, op.kind) {
                 // What must not be writable has had its time.
                 (_, Kind::Close) => Act::Fence { kill: true },
@@ -74,8 +76,30 @@ impl Ha {
         seen && self.is_hung() && self.now.boot.since(since) >= self.patience()
     }
 
-    /// Nothing is left of the server but walsenders, and as many members as have to have all of its WAL.
-    fn lingers_in_vain(&mut self, since: Tick) -> bool {
+    /// Nothing is left of the server but walsenders that nobody needs to wait for.
+    fn lingers_in_vain(&mut self, doing: &mut Doing, op: &Op) -> bool {
+        if op.gives_lock_away_after(&doing.step) {
+            return self.heirs_have_all(doing.since);
+        }
+        if op.kind != Kind::Restart || !matches!(doing.step, Step::Stop(Stop::Fast, _)) {
+            return false;
+        }
+        self.look_in(LINGERS);
+        if self.checkpointed_end(doing.since).is_none() {
+            return false;
+        }
+        let in_vain = self.now.boot.since(*doing.checkpointed.get_or_insert(self.now.boot)) >= DRAINS;
+        if in_vain {
+            let text = "the shutdown checkpoint is written: what is left of the server is stopped at once, as \
+                        walsenders whose standbys are silent would wait for wal_sender_timeout; the others go on from \
+                        there when it is up again";
+            self.note(NoteLevel::Info, text.to_owned());
+        }
+        in_vain
+    }
+
+    /// As many members as have to have all of its WAL, the shutdown checkpoint included.
+    fn heirs_have_all(&mut self, since: Tick) -> bool {
         self.look_in(LINGERS);
         let Some(end) = self.checkpointed_end(since) else { return false };
         let heirs = self.heirs();
