@@ -183,8 +183,13 @@ impl Member {
     /// A copy of `of`, running and following it.
     pub async fn replicate(&mut self, of: &Member, slot: Option<&str>) {
         clone_data(&self.instance, Some(&of.upstream(None)), false, LONG, &mut Cancel::never()).await.expect("a copy");
+        assert!(self.is_marked_standby(), "whoever starts it now starts a standby");
         let setup = self.follow(of, slot);
         self.start(&setup).await;
+    }
+
+    pub fn is_marked_standby(&self) -> bool {
+        ["standby.signal", "recovery.conf"].iter().any(|name| self.instance.data_dir().join(name).exists())
     }
 
     /// Writes the files, starts the postmaster and waits until it answers.

@@ -48,6 +48,7 @@ async fn a_diverged_primary_is_rewound_and_follows() {
     assert_eq!(control::read(&a.data_dir(), None).expect("control").state, ControlState::ShutDown);
     let again = async |a: &Member, b: &Member| rewind(&a.instance, &b.upstream(None), LONG, &mut Cancel::never()).await;
     assert!(again(&a, &b).await.expect("rewound"), "there was something to do");
+    assert!(a.is_marked_standby(), "whoever starts it now starts a standby");
     let setup = a.follow(&b, None);
     a.start(&setup).await;
     let seen =
