@@ -8,7 +8,7 @@ use jogi_sim::seeds::{Campaign, Options, Plan, run_plan, run_seed, story};
 use jogi_sim::trace::Level;
 
 /// On every run.
-const USUAL: (u64, u64) = (0, 2_500);
+const USUAL: (u64, u64) = (0, 20_000);
 
 fn range() -> (u64, u64) {
     let Ok(text) = std::env::var("JOGI_SIM_SEEDS") else { return USUAL };
