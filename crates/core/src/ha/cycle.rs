@@ -9,7 +9,7 @@ use super::op::{Kind, Op, Step, UNLIMITED};
 use super::server::{Accepting, ControlState, DataDir, Process};
 use super::state::{Phase, Role};
 use super::timer::Timer;
-use super::{Act, Aside, Decision, Intent, Lane, Stop};
+use super::{Act, Aside, Decision, Intent, Lane, Server, Stop};
 use crate::Weakness;
 
 /// How long a fast shutdown may take for which no lease is known.
@@ -32,7 +32,7 @@ impl Ha {
             return decision;
         }
         if self.fresh_after.is_some() || self.view.is_none() {
-            return self.without_store();
+            return self.leftovers(&server).unwrap_or_else(|| self.without_store());
         }
         if let Some(decision) = self.stale_lock() {
             return decision;
@@ -132,6 +132,18 @@ impl Ha {
         self.load();
         let because = "this server is writable and no lease is known yet";
         Some(Decision::new("no action", because).waiting("the store"))
+    }
+
+    /// Processes whose postmaster is gone, perhaps stopped ones that no guard watches any more. One of them may still
+    /// commit when it goes on, whatever the store would say: nobody has to be asked before they end.
+    fn leftovers(&mut self, server: &Server) -> Option<Decision> {
+        let let_be = self.paused() || self.weaken.has(Weakness::KeepUnleased);
+        if server.process != Process::Leftovers || let_be {
+            return None;
+        }
+        let because = "processes are left of a server whose postmaster is gone";
+        self.begin_op(Op::new(Kind::Close, because, [Step::Fence, Step::Look]));
+        Some(Decision::new("no action", because).waiting("the last process of the data directory"))
     }
 
     fn without_store(&mut self) -> Decision {

@@ -382,3 +382,17 @@ fn a_standby_goes_on_streaming_from_a_leader_without_a_member_key() {
     b.live(5_000);
     b.never(&["configure"], "b leads, and is where it was");
 }
+
+/// Seed 40871: agent, guard and postmaster were killed while a backend was stopped, and the store was down. The next agent
+/// waited for the store, and left the backend to go on beside the next leader.
+#[test]
+fn what_is_left_of_a_server_ends_while_the_store_is_silent() {
+    let mut b = Bench::begin(Found::default());
+    let mut left = bench::stopped(control(1, ControlState::InProduction, 100));
+    left.process = Process::Leftovers;
+    b.looked(left);
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.looked(bench::stopped(control(1, ControlState::InProduction, 100)));
+    b.never(&["launch"], "the store has not been read");
+}
