@@ -373,7 +373,7 @@ impl Ha {
         if self.lease.lock.is_some() && !self.paused() && silent >= limit && self.takeover_possible() == Some(true) {
             return self.bequeath("the server did not start in time", false);
         }
-        if let Some(decision) = self.starts_in_vain(silent) {
+        if let Some(decision) = self.starts_in_vain(silent).or_else(|| self.recovers_in_vain(silent)) {
             return decision;
         }
         Decision::new("starting", "the server is not ready yet").waiting("the server to accept connections")

@@ -35,7 +35,7 @@ impl Ha {
     /// The server was started with no word of who leads now: nobody led then, or another did.
     fn is_told_of_another(&self) -> bool {
         let upstream = self.upstream();
-        upstream.is_some() && self.followed.as_ref().is_some_and(|told| told.upstream != upstream)
+        upstream.is_some() && self.followed.as_ref().is_none_or(|told| told.upstream != upstream)
     }
 
     /// Who leads, where it is for us to follow.
@@ -43,6 +43,22 @@ impl Ha {
         let leader = &self.cluster()?.leader.as_ref()?.name;
         let bound = self.lease.lock.is_some() || self.paused() || leader == self.me();
         (!bound).then_some(leader)
+    }
+
+    /// A server of ours under the leader lock that begins recovery anew, as when one of its processes crashes during the
+    /// promotion. The notes of timelines that the promotion has left in its directory may be what it cannot recover by: a
+    /// start of ours takes them away, and then it is promoted again.
+    pub(super) fn recovers_in_vain(&mut self, silent: Duration) -> Option<Decision> {
+        let left = self.control().is_some_and(|control| control.recovery_files);
+        if !left || self.lock().is_none() || self.paused() || self.is_standby_cluster() || silent < NOT_STREAMING {
+            return None;
+        }
+        let because = format!("this server was to be promoted and is in recovery again, not ready after {silent:.0?}");
+        self.note(NoteLevel::Warning, because.clone());
+        self.followed = None;
+        let steps = [Step::Stop(Stop::Fast, VAIN_STOP), Step::Fence, Step::Look];
+        self.begin_op(Op::new(Kind::CleanUp, because.clone(), steps));
+        Some(Decision::new("stopping a server that does not get ready", because))
     }
 
     /// A standby that does not get ready, beside a leader. Where its checkpoint is not part of the leader's WAL and the

@@ -1,7 +1,7 @@
 //! What a promotion goes by, and what is left of one that was forgotten.
 
-use jogi_core::ha::server::{ControlState, DataDir};
-use jogi_core::ha::{Act, Event, Found, LaunchAs, Mode, Request, RequestId, Restart, Server, Yield};
+use jogi_core::ha::server::{Accepting, ControlState, DataDir, Process};
+use jogi_core::ha::{Act, Event, Found, LaunchAs, Mode, Request, RequestId, Restart, Server, Stop, Yield};
 use jogi_core::view::Key;
 
 use crate::bench::{self, Bench, control, standby, view};
@@ -175,4 +175,30 @@ fn what_was_announced_is_not_taken_back_by_a_status_of_before() {
     });
     let status = status.expect("a new leader publishes its status");
     assert!(status.contains(r#""timeline":2"#), "{status}");
+}
+
+/// Seed 122560: a process crashed during the promotion, the postmaster lived and began recovery anew, and could not recover by
+/// the notes of timelines that the promotion had left. Nobody could write for as long as primary_start_timeout.
+#[test]
+fn a_server_that_begins_recovery_anew_during_its_promotion_is_started_anew() {
+    let mut b = promoted_unseen();
+    let mut unready = left_in_recovery(standby(1, 1000));
+    unready.process = Process::Running { pid: 100, adopted: false, accepting: Accepting::NotYet };
+    unready.row = None;
+    for _ in 0..11 {
+        b.renew();
+        b.pass(1000);
+        if b.is_open("look") {
+            b.looked(unready.clone());
+        }
+    }
+    let signal = b.expect("signal");
+    assert!(matches!(signal, Act::Signal { stop: Stop::Fast }));
+    b.done(Yield::Done);
+    b.renew();
+    b.exited();
+    b.expect("fence");
+    b.done(Yield::Done);
+    b.looked(ended());
+    comes_up_as_a_standby(&mut b);
 }
