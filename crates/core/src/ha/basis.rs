@@ -49,7 +49,7 @@ impl Basis {
         server
             && self.settings_stand(ha)
             && match (&self.cluster, ha.cluster()) {
-                (Some(then), Some(now)) => Arc::ptr_eq(then, now) || differ_in_positions(then, now),
+                (Some(then), Some(now)) => Arc::ptr_eq(then, now) || same_for_slots(then, now),
                 (None, None) => true,
                 (None, Some(_)) | (Some(_), None) => false,
             }
@@ -62,7 +62,8 @@ impl Basis {
     }
 }
 
-fn differ_in_positions(then: &Cluster, now: &Cluster) -> bool {
+/// Looser than `Cluster::differs_in_positions`: states of members, requests and the history make no difference to slots.
+fn same_for_slots(then: &Cluster, now: &Cluster) -> bool {
     let keys = then.leader == now.leader
         && then.config.as_ref().map(|c| &c.revision) == now.config.as_ref().map(|c| &c.revision)
         && (&then.status.slots, &then.status.retain_slots, then.status.opened)

@@ -19,14 +19,24 @@ fn ended() -> Server {
 /// The guard has said that recovery has ended; nobody has looked since. A process of the server crashed meanwhile, PostgreSQL
 /// began recovery anew, and its signal file is what keeps it from writing on its old timeline.
 fn promoted_unseen() -> Bench {
+    promoted(racing(&left_in_recovery(standby(1, 1000))))
+}
+
+/// The last leader is gone, and the leader lock is asked for.
+fn racing(server: &Server) -> Bench {
     let mut b = Bench::begin(Found::default());
-    b.looked(left_in_recovery(standby(1, 1000)));
+    b.looked(server.clone());
     b.see(view(&bench::herd(Some("b"))));
     b.settle();
     b.see_watched(view(&bench::herd(None)));
-    b.looked(left_in_recovery(standby(1, 1000)));
+    b.looked(server.clone());
     b.answered("b", bench::replica_document(1, 1000));
     b.expect("acquire");
+    b
+}
+
+/// It is taken, and the promotion has ended.
+fn promoted(mut b: Bench) -> Bench {
     b.acquired();
     b.see(view(&bench::herd(Some("a"))));
     b.settle_until("promote");
@@ -138,14 +148,7 @@ fn a_timeline_that_was_opened_since_the_race_is_not_left_behind_before_its_membe
 /// member that believed the answer waited for ever for the end of a lease that nobody kept.
 #[test]
 fn an_answer_that_comes_after_the_loss_of_the_lock_brings_it_not_back() {
-    let mut b = Bench::begin(Found::default());
-    b.looked(standby(1, 1000));
-    b.see(view(&bench::herd(Some("b"))));
-    b.settle();
-    b.see_watched(view(&bench::herd(None)));
-    b.looked(standby(1, 1000));
-    b.answered("b", bench::replica_document(1, 1000));
-    b.expect("acquire");
+    let mut b = racing(&standby(1, 1000));
     b.renew();
     b.lease_lost("the store could not be reached in time");
     b.acquired();
@@ -156,19 +159,7 @@ fn an_answer_that_comes_after_the_loss_of_the_lock_brings_it_not_back() {
 /// Whoever led next opened a timeline of the same number.
 #[test]
 fn what_was_announced_is_not_taken_back_by_a_status_of_before() {
-    let mut b = Bench::begin(Found::default());
-    b.looked(standby(1, 1000));
-    b.see(view(&bench::herd(Some("b"))));
-    b.settle();
-    b.see_watched(view(&bench::herd(None)));
-    b.looked(standby(1, 1000));
-    b.answered("b", bench::replica_document(1, 1000));
-    b.expect("acquire");
-    b.acquired();
-    b.see(view(&bench::herd(Some("a"))));
-    b.settle_until("promote");
-    b.expect("promote");
-    b.done(Yield::Done);
+    let b = promoted(racing(&standby(1, 1000)));
     let status = b.open_acts().find_map(|act| match act {
         Act::Write(write) if write.key == Key::Status => write.value.clone(),
         _ => None,
