@@ -6,9 +6,10 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crate → what of ours it may use.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("jogi-core", &[]),
     ("jogi-config", &["core"]),
+    ("jogi-kv", &[]),
     ("jogi-net", &["core"]),
     ("jogi-dcs", &["net", "config", "core"]),
     ("jogi-pg", &["net", "config", "core"]),
@@ -21,9 +22,11 @@ const ALLOWED: [(&str, &[&str]); 11] = [
 ];
 
 /// What the pure crates may take from outside.
-const PURE: [(&str, &[&str]); 2] = [
+const PURE: [(&str, &[&str]); 3] = [
     ("jogi-core", &["serde", "serde_json", "smol_str", "thiserror", "tracing"]),
     ("jogi-config", &["serde", "serde_json", "thiserror", "tracing", "jiff", "saphyr-parser", "strsim", "jogi-core"]),
+    // prost and serde: what clients send is what the log holds, in both of the API's encodings.
+    ("jogi-kv", &["base64", "bytes", "crc32fast", "prost", "serde", "thiserror"]),
 ];
 
 fn normal_dependencies() -> BTreeMap<String, BTreeSet<String>> {

@@ -56,7 +56,7 @@ fn try_request(to: SocketAddr, method: &str, path: &str, body: Option<&str>, wit
 }
 
 /// Sends a request and returns the stream, for answers that never end.
-pub(crate) fn open(
+pub fn open(
     to: SocketAddr,
     method: &str,
     path: &str,
