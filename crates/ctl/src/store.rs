@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use jogi_config::local::StoreSection;
 use jogi_core::view::{Cluster, Condition, Failover, Key, Revision, Write, Written};
-use jogi_dcs::{Dcs, DcsError, Etcd3, Freshness, SetupError, base_path, etcd3_options};
+use jogi_dcs::{AVAILABLE, Dcs, DcsError, Freshness, Place, connect_to};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -25,7 +24,7 @@ pub struct Herd {
     pub group: Option<i64>,
     /// The configuration or the command line names a Citus group.
     pub citus: bool,
-    store: Box<dyn Dcs>,
+    store: Arc<dyn Dcs>,
     answered: AtomicBool,
 }
 
@@ -34,8 +33,13 @@ impl Herd {
     pub fn new(config: &Config, name: &str, group: Option<i64>) -> Result<Herd, Failure> {
         let citus = group.is_some() || config.citus_group.is_some();
         // Without a group it is the coordinator's view, which is group 0.
-        let base = base_path(&config.namespace, name, citus.then(|| group.unwrap_or(0)));
-        let store = connect(config, base)?;
+        let place = Place {
+            namespace: config.namespace.clone(),
+            scope: name.to_owned(),
+            group: citus.then(|| group.unwrap_or(0)),
+            name: String::new(),
+        };
+        let store = connect(config, &place)?;
         Ok(Herd { name: name.to_owned(), group, citus, store, answered: AtomicBool::new(false) })
     }
 
@@ -104,19 +108,12 @@ impl Herd {
     }
 }
 
-fn connect(config: &Config, base: String) -> Result<Box<dyn Dcs>, Failure> {
+fn connect(config: &Config, place: &Place) -> Result<Arc<dyn Dcs>, Failure> {
     match &config.store {
-        Some(StoreSection::Etcd3(etcd)) => Ok(Box::new(Etcd3::new(etcd3_options(etcd, base, "")?)?)),
-        Some(
-            other @ (StoreSection::Etcd(_)
-            | StoreSection::Consul(_)
-            | StoreSection::Exhibitor(_)
-            | StoreSection::Kubernetes(_)
-            | StoreSection::Raft(_)
-            | StoreSection::Zookeeper(_)),
-        ) => Err(SetupError::Unsupported { section: other.name() }.into()),
-        None => Err(Failure::said(
-            "Can not find suitable configuration of distributed configuration store\nAvailable implementations: etcd3",
-        )),
+        Some(section) => Ok(connect_to(section, place)?),
+        None => Err(Failure::said(format!(
+            "Can not find suitable configuration of distributed configuration store\nAvailable implementations: {}",
+            AVAILABLE.join(", ")
+        ))),
     }
 }

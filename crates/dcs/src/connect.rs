@@ -9,12 +9,42 @@ use tracing::warn;
 
 use crate::{Dcs, Etcd3, Etcd3Options, SetupError, base_path};
 
-/// Makes the client that the configuration asks for. Nothing is sent: a store that is down is no error here.
+/// The sections whose stores this build has.
+pub const AVAILABLE: &[&str] = &["etcd3"];
+
+/// Where in a store a member's keys are, as the configuration names it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub namespace: String,
+    pub scope: String,
+    /// The Citus group.
+    pub group: Option<i64>,
+    /// Our member's name, the value of the leader key; empty for a client that never holds the lock.
+    pub name: String,
+}
+
+impl Place {
+    /// The base path of the cluster's keys, for stores that have paths.
+    pub fn base(&self) -> String {
+        base_path(&self.namespace, &self.scope, self.group)
+    }
+}
+
+/// Makes the client that an agent's configuration asks for. Nothing is sent: a store that is down is no error here.
 pub fn connect(local: &Local) -> Result<Arc<dyn Dcs>, SetupError> {
-    let group = local.citus.as_ref().map(|citus| citus.group);
-    let base = base_path(&local.namespace, &local.scope, group);
-    match &local.store {
-        StoreSection::Etcd3(etcd) => Ok(Arc::new(Etcd3::new(etcd3_options(etcd, base, local.name.as_str())?)?)),
+    let place = Place {
+        namespace: local.namespace.clone(),
+        scope: local.scope.clone(),
+        group: local.citus.as_ref().map(|citus| citus.group),
+        name: local.name.as_str().to_owned(),
+    };
+    connect_to(&local.store, &place)
+}
+
+/// Makes the client of the store that `section` describes: the one place where a store is chosen.
+pub fn connect_to(section: &StoreSection, place: &Place) -> Result<Arc<dyn Dcs>, SetupError> {
+    match section {
+        StoreSection::Etcd3(etcd) => Ok(Arc::new(Etcd3::new(etcd3_options(etcd, place.base(), &place.name)?)?)),
         other @ (StoreSection::Etcd(_)
         | StoreSection::Consul(_)
         | StoreSection::Exhibitor(_)

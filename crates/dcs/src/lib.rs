@@ -21,7 +21,10 @@
 
 mod connect;
 pub mod etcd3;
+mod outbox;
 mod paths;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +33,7 @@ use async_trait::async_trait;
 use jogi_core::view::{Cluster, Expect, Revision, Session, Write, Written};
 use jogi_core::{MemberName, Tick};
 
-pub use connect::{connect, etcd3_options};
+pub use connect::{AVAILABLE, Place, connect, connect_to, etcd3_options};
 pub use etcd3::{Etcd3, Etcd3Options};
 pub use paths::base_path;
 
@@ -116,7 +119,7 @@ pub enum SetupError {
     Http(#[from] jogi_net::http::HttpError),
     #[error("the section {section} gives no address of a server: set host, hosts or url")]
     NoAddress { section: &'static str },
-    #[error("the store {section} is not supported yet: use etcd3")]
+    #[error("the store {section} is not supported: use one of {}", AVAILABLE.join(", "))]
     Unsupported { section: &'static str },
     #[error("the section {section}: {cause}")]
     Section { section: &'static str, cause: String },

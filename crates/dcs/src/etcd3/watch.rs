@@ -20,7 +20,7 @@ use jogi_net::{Backoff, boot_now, random_u64};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::Etcd3;
 use super::call::{MAX_ANSWER, Request};
@@ -28,6 +28,7 @@ use super::failure::{Failure, quote};
 use super::hosts::Host;
 use super::knowledge::{Point, Standing};
 use super::wire::{MembersAnswer, WatchMessage, prefix_range};
+use crate::outbox::Outbox;
 use crate::{Freshness, View, WatchEvent};
 
 /// The reading that begins or repairs a watch.
@@ -52,7 +53,7 @@ const LIVED: Duration = Duration::from_secs(5);
 pub(super) fn start(etcd: Etcd3) -> mpsc::Receiver<WatchEvent> {
     let (sender, receiver) = mpsc::channel(1);
     let doubt = etcd.shared.doubt.subscribe();
-    let task = Watch { etcd, doubt, out: Outbox { sender, view: None, lost: None, down: false }, discovered: None };
+    let task = Watch { etcd, doubt, out: Outbox::new(sender), discovered: None };
     tokio::spawn(task.run());
     receiver
 }
@@ -321,84 +322,9 @@ fn message(line: &[u8]) -> Result<WatchMessage, Failure> {
     serde_json::from_value(result).map_err(garbled)
 }
 
-/// What the receiver has not taken yet: never more than the newest view and whether the watch is down.
-struct Outbox {
-    sender: mpsc::Sender<WatchEvent>,
-    view: Option<View>,
-    lost: Option<String>,
-    down: bool,
-}
-
-impl Outbox {
-    fn view(&mut self, view: View) {
-        self.view = Some(view);
-        self.lost = None;
-        self.down = false;
-    }
-
-    fn lost(&mut self, why: String) {
-        if !self.down {
-            warn!(%why, "the watch of the store broke; building it again");
-            self.lost = Some(why);
-            self.down = true;
-        }
-    }
-
-    /// Delivers what is due; ends when the receiver is gone. Cancelling loses nothing.
-    async fn pump(&mut self) {
-        while self.view.is_some() || self.lost.is_some() {
-            let Ok(permit) = self.sender.reserve().await else { return };
-            if let Some(view) = self.view.take() {
-                permit.send(WatchEvent::View(view));
-            } else if let Some(why) = self.lost.take() {
-                permit.send(WatchEvent::Lost(why));
-            }
-        }
-        self.sender.closed().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn view() -> View {
-        View { cluster: Arc::default(), read_at: boot_now() }
-    }
-
-    fn kind(event: Option<WatchEvent>) -> &'static str {
-        match event {
-            Some(WatchEvent::View(_)) => "view",
-            Some(WatchEvent::Lost(_)) => "lost",
-            None => "end",
-        }
-    }
-
-    #[tokio::test]
-    async fn a_slow_receiver_gets_the_newest_state_and_no_backlog() {
-        let (sender, mut receiver) = mpsc::channel(1);
-        let mut out = Outbox { sender, view: None, lost: None, down: false };
-        for _ in 0..100 {
-            out.view(view());
-            out.lost("once".into());
-            out.lost("twice".into());
-        }
-        tokio::spawn(async move { out.pump().await });
-        assert_eq!(kind(receiver.recv().await), "view");
-        assert_eq!(kind(receiver.recv().await), "lost");
-        assert!(receiver.try_recv().is_err());
-    }
-
-    #[tokio::test]
-    async fn a_view_makes_an_outage_that_nobody_heard_of_moot() {
-        let (sender, mut receiver) = mpsc::channel(1);
-        let mut out = Outbox { sender, view: None, lost: None, down: false };
-        out.lost("gone".into());
-        out.view(view());
-        tokio::spawn(async move { out.pump().await });
-        assert_eq!(kind(receiver.recv().await), "view");
-        assert!(receiver.try_recv().is_err());
-    }
 
     #[test]
     fn messages_of_the_gateway() {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::suite::Store;
+use jogi_dcs::suite::Fixture;
 use jogi_dcs::{Dcs, Etcd3, Etcd3Options};
 use jogi_testkit::etcd::Etcd;
+use jogi_testkit::require::{Need, can};
 
 struct OneEtcd(Etcd);
 
@@ -14,7 +15,7 @@ impl OneEtcd {
     }
 }
 
-impl Store for OneEtcd {
+impl Fixture for OneEtcd {
     fn client(&self, name: &str) -> Arc<dyn Dcs> {
         self.connect("/service/demo", name)
     }
@@ -22,6 +23,22 @@ impl Store for OneEtcd {
     fn neighbour(&self) -> Arc<dyn Dcs> {
         self.connect("/service/demo2", "z")
     }
+
+    fn freeze(&self) {
+        self.0.freeze(0);
+    }
+
+    fn thaw(&self) {
+        self.0.thaw(0);
+    }
+
+    fn stop(&self) {
+        self.0.kill(0);
+    }
+
+    fn start(&self) {
+        self.0.restart(0);
+    }
 }
 
-crate::contract!(OneEtcd(Etcd::start()));
+jogi_dcs::contract!(if can(&[Need::Program("etcd")]) => OneEtcd(Etcd::start()));

@@ -3,5 +3,5 @@
 mod contract;
 mod faults;
 mod nonsense;
-#[path = "../suite/mod.rs"]
-mod suite;
+
+use jogi_dcs::suite;

@@ -1,29 +1,62 @@
 //! The contract of a store: scenarios that every backend must pass, written against the trait alone.
 //!
-//! A backend gives a [`Store`] and names the scenarios in its own test file (`contract!`).
+//! A backend gives a [`Fixture`] around a real server, and its test file makes one test of each scenario
+//! (`contract!`). Only with the feature `suite`: this is for tests, and it panics where the contract is broken.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jogi_core::view::{Cluster, Condition, Expect, Key, Revision, Session, Write, Written};
-use jogi_dcs::{Acquired, Beat, Dcs, Freshness, LeaderKey, View, WatchEvent};
+
 use tokio::sync::mpsc::Receiver;
+
+use crate::{Acquired, Beat, Dcs, DcsError, Freshness, LeaderKey, View, WatchEvent};
 
 /// A generous deadline for calls that are not about time.
 pub const SOON: Duration = Duration::from_secs(10);
 /// The lease of the scenarios; long enough to outlive a slow machine's hiccups.
 pub const TTL: Duration = Duration::from_secs(30);
 
-/// A store under test: gives clients of one cluster, one per member.
-pub trait Store {
+/// How long a store that was started again may take until it answers.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+
+/// A real server under test: gives clients of one cluster, one per member, and can be harmed.
+pub trait Fixture: Send + Sync {
     fn client(&self, name: &str) -> Arc<dyn Dcs>;
+
     /// A client of the cluster whose name begins with ours.
     fn neighbour(&self) -> Arc<dyn Dcs>;
+
+    /// The ttl of scenarios that wait for the end of a session: the smallest that this server keeps.
+    fn floor(&self) -> Duration {
+        self.client("a").smallest_ttl()
+    }
+
+    /// How long after the end of its ttl the store may still show a session's keys.
+    fn grace(&self) -> Duration {
+        SOON
+    }
+
+    /// Whether a lock that moves to another session stays the same incarnation.
+    fn keeps_incarnation(&self) -> bool {
+        true
+    }
+
+    /// Connections stay, nothing is answered, until [`thaw`](Fixture::thaw).
+    fn freeze(&self);
+
+    fn thaw(&self);
+
+    /// Ends the server, data kept, until [`start`](Fixture::start).
+    fn stop(&self);
+
+    /// Starts it again at the same address.
+    fn start(&self);
 }
 
 /// A member with a session.
-pub async fn member(store: &impl Store, name: &str) -> (Arc<dyn Dcs>, Session) {
+pub async fn member(store: &impl Fixture, name: &str) -> (Arc<dyn Dcs>, Session) {
     let dcs = store.client(name);
     let session = dcs.open_session(TTL, SOON).await.expect("a session");
     (dcs, session)
@@ -96,7 +129,7 @@ pub fn leader(cluster: &Cluster) -> Option<&str> {
     cluster.leader.as_ref().map(|l| l.name.as_str())
 }
 
-pub async fn a_key_is_created_once(store: impl Store) {
+pub async fn a_key_is_created_once(store: impl Fixture) {
     let (a, b) = (store.client("a"), store.client("b"));
     let create = || Write::put(Key::Initialize, "").when(Condition::Absent);
     done(write(&a, create()).await);
@@ -107,7 +140,7 @@ pub async fn a_key_is_created_once(store: impl Store) {
     done(write(&b, create()).await);
 }
 
-pub async fn a_changed_key_is_not_overwritten(store: impl Store) {
+pub async fn a_changed_key_is_not_overwritten(store: impl Fixture) {
     let (a, b) = (store.client("a"), store.client("b"));
     let first = done(write(&a, Write::put(Key::Config, r#"{"ttl":30}"#)).await);
     let read = cluster(&b).await.config.as_ref().expect("written").revision.clone();
@@ -127,7 +160,7 @@ pub async fn a_changed_key_is_not_overwritten(store: impl Store) {
     done(write(&a, Write::delete(Key::Config)).await);
 }
 
-pub async fn one_of_two_contenders_gets_the_lock(store: impl Store) {
+pub async fn one_of_two_contenders_gets_the_lock(store: impl Fixture) {
     let (a, on_a) = member(&store, "a").await;
     let (b, on_b) = member(&store, "b").await;
     for round in 0..20 {
@@ -144,7 +177,7 @@ pub async fn one_of_two_contenders_gets_the_lock(store: impl Store) {
     }
 }
 
-pub async fn taking_the_lock_compares_what_was_decided_on(store: impl Store) {
+pub async fn taking_the_lock_compares_what_was_decided_on(store: impl Fixture) {
     let (a, on_a) = member(&store, "a").await;
     let b = store.client("b");
     for key in [Key::Sync, Key::Failover, Key::Initialize] {
@@ -170,7 +203,7 @@ pub async fn taking_the_lock_compares_what_was_decided_on(store: impl Store) {
     }
 }
 
-pub async fn our_own_lock_of_an_earlier_session_is_taken_over(store: impl Store) {
+pub async fn our_own_lock_of_an_earlier_session_is_taken_over(store: impl Fixture) {
     let (a, before) = member(&store, "a").await;
     let created = take(&a, &before).await;
     let now = a.open_session(TTL, SOON).await.expect("a session");
@@ -182,23 +215,23 @@ pub async fn our_own_lock_of_an_earlier_session_is_taken_over(store: impl Store)
     assert_eq!(cluster(&a).await.leader.as_ref().and_then(|l| l.session.clone()), Some(now));
 }
 
-pub async fn a_session_that_is_not_renewed_ends_with_its_keys(store: impl Store) {
+pub async fn a_session_that_is_not_renewed_ends_with_its_keys(store: impl Fixture) {
     let (a, b) = (store.client("a"), Arc::new(store.client("b")));
-    let ttl = a.smallest_ttl();
+    let ttl = store.floor();
     let opened = Instant::now();
     let session = a.open_session(ttl, SOON).await.expect("a session");
     take(&a, &session).await;
     done(write(&a, Write::put(Key::Member("a".into()), "{}").on_session(&session)).await);
     let mut watch = (*b).clone().watch();
     view_where(&mut watch, "both keys", SOON, |c| leader(c).is_some() && c.members.len() == 1).await;
-    view_where(&mut watch, "neither key", ttl + SOON, |c| leader(c).is_none() && c.members.is_empty()).await;
+    view_where(&mut watch, "neither key", ttl + store.grace(), |c| leader(c).is_none() && c.members.is_empty()).await;
     assert!(opened.elapsed() >= ttl, "the store may never be quicker than the holder believes");
     assert_eq!(a.beat(&session, true, SOON).await.expect("an answer"), Beat::SessionGone);
 }
 
-pub async fn a_renewed_session_outlives_its_ttl(store: impl Store) {
+pub async fn a_renewed_session_outlives_its_ttl(store: impl Fixture) {
     let a = store.client("a");
-    let ttl = a.smallest_ttl();
+    let ttl = store.floor();
     let session = a.open_session(ttl, SOON).await.expect("a session");
     let created = take(&a, &session).await;
     let until = Instant::now() + ttl.mul_f64(2.5);
@@ -215,7 +248,7 @@ pub async fn a_renewed_session_outlives_its_ttl(store: impl Store) {
     assert_eq!(a.beat(&session, true, SOON).await.expect("an answer"), Beat::Extended { leader: None });
 }
 
-pub async fn a_session_lost_while_holding_is_noticed_by_everything(store: impl Store) {
+pub async fn a_session_lost_while_holding_is_noticed_by_everything(store: impl Fixture) {
     let (a, session) = member(&store, "a").await;
     let created = take(&a, &session).await;
     a.close_session(&session, SOON).await.expect("closed");
@@ -230,7 +263,7 @@ pub async fn a_session_lost_while_holding_is_noticed_by_everything(store: impl S
     a.close_session(&session, SOON).await.expect("closing twice is no error");
 }
 
-pub async fn only_the_holder_releases_and_leaves_its_status(store: impl Store) {
+pub async fn only_the_holder_releases_and_leaves_its_status(store: impl Fixture) {
     let (a, on_a) = member(&store, "a").await;
     let (b, on_b) = member(&store, "b").await;
     let first = take(&a, &on_a).await;
@@ -246,13 +279,14 @@ pub async fn only_the_holder_releases_and_leaves_its_status(store: impl Store) {
     assert_eq!((leader(&after), after.status.optime.0), (Some("b"), 67406904));
 }
 
-pub async fn the_lock_moves_to_another_session(store: impl Store) {
+pub async fn the_lock_moves_to_another_session(store: impl Fixture) {
     let (a, old) = member(&store, "a").await;
     let created = take(&a, &old).await;
     let new = a.open_session(TTL, SOON).await.expect("a session");
     let answer = a.reattach(&new, &created, SOON).await.expect("an answer");
     let Acquired::Yes { created: same, .. } = answer else { panic!("{answer:?}") };
-    assert_eq!(same, created);
+    assert!(same == created || !store.keeps_incarnation(), "moving is no new holding");
+    let created = same;
     a.close_session(&old, SOON).await.expect("closed");
     let beat = a.beat(&new, true, SOON).await.expect("an answer");
     assert!(matches!(&beat, Beat::Extended { leader: Some(key) } if key.session == Some(new.clone())), "{beat:?}");
@@ -262,7 +296,7 @@ pub async fn the_lock_moves_to_another_session(store: impl Store) {
     assert_eq!(b.reattach(&on_b, &created, SOON).await.expect("an answer"), Acquired::Conflict);
 }
 
-pub async fn what_only_the_holder_writes(store: impl Store) {
+pub async fn what_only_the_holder_writes(store: impl Fixture) {
     let (a, on_a) = member(&store, "a").await;
     let (b, on_b) = member(&store, "b").await;
     let mine = take(&a, &on_a).await;
@@ -275,7 +309,7 @@ pub async fn what_only_the_holder_writes(store: impl Store) {
     assert_eq!(cluster(&a).await.status.optime.0, 5);
 }
 
-pub async fn a_member_key_belongs_to_its_session(store: impl Store) {
+pub async fn a_member_key_belongs_to_its_session(store: impl Fixture) {
     let (a, session) = member(&store, "a").await;
     let text =
         r#"{"conn_url":"postgres://10.0.0.5:5432/postgres","state":"running","role":"replica","version":"4.1.5"}"#;
@@ -287,7 +321,7 @@ pub async fn a_member_key_belongs_to_its_session(store: impl Store) {
     assert!(cluster(&a).await.members.is_empty());
 }
 
-pub async fn the_watch_shows_every_change_soon(store: impl Store) {
+pub async fn the_watch_shows_every_change_soon(store: impl Fixture) {
     let (a, session) = member(&store, "a").await;
     let b = store.client("b");
     let mut watch = b.clone().watch();
@@ -304,7 +338,7 @@ pub async fn the_watch_shows_every_change_soon(store: impl Store) {
     view_where(&mut watch, "the leader gone", SOON, |c| leader(c).is_none()).await;
 }
 
-pub async fn a_slow_watcher_gets_the_newest_state(store: impl Store) {
+pub async fn a_slow_watcher_gets_the_newest_state(store: impl Fixture) {
     let (a, b) = (store.client("a"), store.client("b"));
     let mut watch = b.clone().watch();
     view_where(&mut watch, "the empty cluster", SOON, |_| true).await;
@@ -325,7 +359,7 @@ pub async fn a_slow_watcher_gets_the_newest_state(store: impl Store) {
     assert!(received < 200, "no backlog: {received} views for 200 changes while nobody took any");
 }
 
-pub async fn views_of_one_client_never_go_back(store: impl Store) {
+pub async fn views_of_one_client_never_go_back(store: impl Fixture) {
     let (a, b) = (store.client("a"), store.client("b"));
     let mut watch = b.clone().watch();
     let mut newest = 0;
@@ -341,7 +375,7 @@ pub async fn views_of_one_client_never_go_back(store: impl Store) {
     }
 }
 
-pub async fn a_removed_cluster_leaves_nothing_and_no_neighbour_behind(store: impl Store) {
+pub async fn a_removed_cluster_leaves_nothing_and_no_neighbour_behind(store: impl Fixture) {
     let (a, session) = member(&store, "a").await;
     let neighbour = store.neighbour();
     done(write(&neighbour, Write::put(Key::Initialize, "7612345678901234567")).await);
@@ -354,7 +388,7 @@ pub async fn a_removed_cluster_leaves_nothing_and_no_neighbour_behind(store: imp
     assert!(cluster(&neighbour).await.system_identifier().is_some(), "a neighbour's keys are not ours");
 }
 
-pub async fn a_sibling_is_a_client_of_the_same_cluster(store: impl Store) {
+pub async fn a_sibling_is_a_client_of_the_same_cluster(store: impl Fixture) {
     let (a, session) = member(&store, "a").await;
     let sibling = a.sibling().expect("the same options");
     let created = take(&sibling, &session).await;
@@ -363,11 +397,55 @@ pub async fn a_sibling_is_a_client_of_the_same_cluster(store: impl Store) {
     assert_eq!(a.describe(), sibling.describe());
 }
 
-/// Makes one test of each scenario for the store that the expression gives.
+pub async fn a_hanging_server_is_an_error_in_time(store: impl Fixture) {
+    let (a, session) = member(&store, "a").await;
+    take(&a, &session).await;
+    let mut watch = store.client("b").watch();
+    view_where(&mut watch, "the leader", SOON, |c| leader(c) == Some("a")).await;
+    store.freeze();
+    let deadline = Duration::from_millis(700);
+    let began = Instant::now();
+    let put = Write::put(Key::Status, r#"{"optime":7}"#);
+    let free = Expect::free();
+    let answers = tokio::join!(
+        a.load(Freshness::Linearizable, deadline),
+        a.beat(&session, true, deadline),
+        a.write(&put, deadline),
+        a.acquire(&session, &free, deadline),
+        a.open_session(TTL, deadline),
+    );
+    assert!(began.elapsed() < SOON, "a deadline is kept: {:?}", began.elapsed());
+    store.thaw();
+    let errors: [Option<DcsError>; 5] =
+        [answers.0.err(), answers.1.err(), answers.2.err(), answers.3.err(), answers.4.err()];
+    assert!(errors.iter().all(|e| e.as_ref().is_some_and(|e| e.to_string().contains(": "))), "{errors:?}");
+    eventually("the session lives on", UP_WITHIN, || async { a.beat(&session, true, SOON).await.ok() }).await;
+    eventually("a write is answered", UP_WITHIN, || async { a.write(&put, SOON).await.ok() }).await;
+    view_where(&mut watch, "what was written afterwards", UP_WITHIN, |c| c.status.optime.0 == 7).await;
+}
+
+pub async fn a_server_that_was_away_is_found_again(store: impl Fixture) {
+    let (a, b) = (store.client("a"), store.client("b"));
+    done(write(&a, Write::put(Key::Initialize, "7612345678901234567")).await);
+    let mut watch = b.clone().watch();
+    view_where(&mut watch, "the identity", SOON, |c| c.system_identifier().is_some()).await;
+    store.stop();
+    lost(&mut watch, UP_WITHIN).await;
+    let refused = a.load(Freshness::Linearizable, Duration::from_millis(700)).await;
+    assert!(refused.is_err(), "nobody is there: {refused:?}");
+    store.start();
+    let write = Write::put(Key::Status, r#"{"optime":8}"#);
+    eventually("a write is answered", UP_WITHIN, || async { a.write(&write, SOON).await.ok() }).await;
+    let view = view_where(&mut watch, "what was written afterwards", UP_WITHIN, |c| c.status.optime.0 == 8).await;
+    assert!(view.cluster.system_identifier().is_some(), "what was there before is there still");
+}
+
+/// Makes one test of each scenario for the store that the expression gives, where the condition says that it
+/// can run: `contract!(if can(&[…]) => Store::start());`
 #[macro_export]
 macro_rules! contract {
-    ($store:expr) => {
-        $crate::contract!(@ $store;
+    (if $can:expr => $store:expr) => {
+        $crate::contract!(@ $can, $store;
             a_key_is_created_once
             a_changed_key_is_not_overwritten
             one_of_two_contenders_gets_the_lock
@@ -385,13 +463,15 @@ macro_rules! contract {
             views_of_one_client_never_go_back
             a_removed_cluster_leaves_nothing_and_no_neighbour_behind
             a_sibling_is_a_client_of_the_same_cluster
+            a_hanging_server_is_an_error_in_time
+            a_server_that_was_away_is_found_again
         );
     };
-    (@ $store:expr; $($scenario:ident)*) => {
+    (@ $can:expr, $store:expr; $($scenario:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $scenario() {
-                if jogi_testkit::require::can(&[jogi_testkit::require::Need::Program("etcd")]) {
+                if $can {
                     $crate::suite::$scenario($store).await;
                 }
             }
