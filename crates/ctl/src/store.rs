@@ -60,7 +60,9 @@ impl Herd {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.store.load(Freshness::Linearizable, left.min(TRY)).await {
                 Ok(view) => return Ok(view.cluster),
-                Err(error @ DcsError::Denied { .. }) => return Err(error.into()),
+                Err(error @ (DcsError::Denied { .. } | DcsError::Forbidden { .. } | DcsError::Refused { .. })) => {
+                    return Err(error.into());
+                }
                 Err(error) => error,
             };
             if Instant::now() + BETWEEN_TRIES >= deadline {

@@ -21,6 +21,7 @@
 
 mod connect;
 pub mod etcd3;
+pub mod kubernetes;
 mod outbox;
 mod paths;
 #[cfg(feature = "suite")]
@@ -108,6 +109,13 @@ pub enum DcsError {
         "{operation}: {endpoint} refused our credentials: {cause}; check the user, password and certificates in the store's section of the configuration"
     )]
     Denied { operation: &'static str, endpoint: String, cause: String },
+    #[error(
+        "{operation}: {endpoint} does not permit it: {cause}; give our account a role with this verb on this resource; docs/kubernetes.md lists all that it needs"
+    )]
+    Forbidden { operation: &'static str, endpoint: String, cause: String },
+    /// The store could be used, and must not be.
+    #[error("{operation}: {endpoint}: {cause}")]
+    Refused { operation: &'static str, endpoint: String, cause: String },
     #[error("{operation}: {endpoint} answered something that is not this protocol: {cause}")]
     Garbled { operation: &'static str, endpoint: String, cause: String },
 }

@@ -273,7 +273,7 @@ fn start(mut command: Command, log: &Path) -> Child {
 
 /// Ports on which nobody listens now. The beginning is taken from the process id and the number of calls, so
 /// that tests running side by side do not try the same ones.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let span = u32::from(PORTS.1 - PORTS.0);
     let call = CALLS.fetch_add(7919, Ordering::Relaxed);

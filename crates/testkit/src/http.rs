@@ -56,13 +56,7 @@ fn try_request(to: SocketAddr, method: &str, path: &str, body: Option<&str>, wit
 }
 
 /// Sends a request and returns the stream, for answers that never end.
-pub fn open(
-    to: SocketAddr,
-    method: &str,
-    path: &str,
-    body: Option<&str>,
-    deadline: Instant,
-) -> io::Result<TcpStream> {
+pub fn open(to: SocketAddr, method: &str, path: &str, body: Option<&str>, deadline: Instant) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&to, left(deadline)?)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
     let length =

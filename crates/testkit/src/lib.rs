@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod freezer;
 pub mod herd;
 pub mod http;
+pub mod kube;
 pub mod netns;
 pub mod patroni;
 pub mod process;

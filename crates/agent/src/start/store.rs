@@ -40,7 +40,7 @@ pub(super) async fn first_try(dcs: &dyn Dcs, signals: &mut Signals) -> anyhow::R
     };
     match answer {
         Ok(view) => Ok(First::View(view)),
-        Err(error @ DcsError::Denied { .. }) => bail!("{error}"),
+        Err(error @ (DcsError::Denied { .. } | DcsError::Refused { .. })) => bail!("{error}"),
         Err(error) => Ok(First::Silent(error)),
     }
 }
@@ -58,7 +58,7 @@ pub(super) async fn first_view(dcs: &dyn Dcs) -> anyhow::Result<View> {
                 tracing::info!("the store answers, after {} s", boot_now().since(begin).as_secs());
                 return Ok(view);
             }
-            Err(error @ DcsError::Denied { .. }) => bail!("{error}"),
+            Err(error @ (DcsError::Denied { .. } | DcsError::Refused { .. })) => bail!("{error}"),
             Err(error) => error,
         };
         let now = boot_now();
