@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|mutations|models|versions|all]
+# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|mutations|models|store|versions|all]
 #
 #   red       each protection switched off in turn: the tests that then show the harm
 #   gap       for how long a host that was frozen with its guard acknowledges commits after the thaw
 #   seeds     SEEDS simulated herds (default 200000) with random faults
 #   mutations each protection taken away from simulated herds until a check notices
 #   models    300 random sequences on PostgreSQL and on its model, 300 on etcd and on its model
+#   store     the built-in store killed 200 times while clients write; its state machine beside etcd with ten seeds
 #   versions  the black-box tests against other PostgreSQL versions
 set -eu
 what=${1:-all}
@@ -24,6 +25,13 @@ models() {
     done
     JOGI_MODEL_STORE=0..300 run cargo nextest run -p jogi-sim --test model_store --no-capture
 }
+store() {
+    local seed
+    JOGI_STORE_KILLS=200 run cargo nextest run -p jogi --test store_crash --no-capture
+    for seed in 11 12 13 14 15 16 17 18 19 20; do
+        JOGI_KV_SEED=$seed run cargo nextest run -p jogi-kv --test etcd
+    done
+}
 versions() { run scripts/pg-matrix.sh; }
 
 case "$what" in
@@ -32,6 +40,7 @@ case "$what" in
     seeds) seeds ;;
     mutations) mutations ;;
     models) models ;;
+    store) store ;;
     versions) versions ;;
     all)
         red
@@ -39,10 +48,11 @@ case "$what" in
         seeds
         mutations
         models
+        store
         versions
         ;;
     *)
-        echo "usage: scripts/proof.sh [red|gap|seeds|mutations|models|versions|all]" >&2
+        echo "usage: scripts/proof.sh [red|gap|seeds|mutations|models|store|versions|all]" >&2
         exit 2
         ;;
 esac

@@ -28,6 +28,7 @@ enum Command {
     Ctl(Box<jogi_ctl::Options>),
     /// A herd of members on this machine, with a store of its own, for trying and for development.
     Up(jogi_up::Options),
+    Store(Box<jogi_store::Options>),
     /// Simulated herds with random faults, in virtual time: looks for split brain, lost commits and dead ends.
     Sim(sim::Arguments),
 }
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => agent::main(arguments),
         Command::Ctl(options) => jogi_ctl::main(*options),
         Command::Up(options) => jogi_up::main(&options),
+        Command::Store(options) => jogi_store::main(&options),
         Command::Sim(arguments) => sim::main(arguments),
     }
 }

@@ -47,6 +47,8 @@ pub enum Refused {
     NoSpace,
     #[error("etcdserver: authentication is not enabled")]
     AuthNotEnabled,
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
     #[error("etcdserver: request timed out")]
     TimedOut,
     #[error("etcdserver: no leader")]
@@ -74,7 +76,7 @@ impl Refused {
             Refused::Compacted | Refused::FutureRevision | Refused::LeaseTtlTooLarge => Code::OutOfRange,
             Refused::LeaseNotFound => Code::NotFound,
             Refused::LeaseExists | Refused::AuthNotEnabled => Code::FailedPrecondition,
-            Refused::NoSpace => Code::ResourceExhausted,
+            Refused::NoSpace | Refused::TooManyRequests => Code::ResourceExhausted,
             Refused::TimedOut | Refused::NoLeader | Refused::Stopped => Code::Unavailable,
             Refused::Unsupported(_) => Code::Unimplemented,
         }

@@ -62,7 +62,7 @@ named_enum!(compare_result_names, CompareResult { Equal = "EQUAL", Greater = "GR
 named_enum!(compare_target_names, CompareTarget { Version = "VERSION", Create = "CREATE", Mod = "MOD", Value = "VALUE", Lease = "LEASE" });
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct KeyValue {
     #[prost(bytes = "bytes", tag = "1")]
     #[serde(with = "json::base64", skip_serializing_if = "Bytes::is_empty")]
@@ -86,7 +86,7 @@ pub struct KeyValue {
 
 /// One change of one key. A deletion has the key and its `mod_revision` alone.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Event {
     #[prost(enumeration = "EventType", tag = "1")]
     #[serde(rename = "type", with = "event_type_names", skip_serializing_if = "json::is_default")]
@@ -100,7 +100,7 @@ pub struct Event {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
     #[serde(with = "json::base64", skip_serializing_if = "Bytes::is_empty")]
@@ -144,7 +144,7 @@ pub struct RangeRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RangeResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +161,7 @@ pub struct RangeResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct PutRequest {
     #[prost(bytes = "bytes", tag = "1")]
     #[serde(with = "json::base64", skip_serializing_if = "Bytes::is_empty")]
@@ -184,7 +184,7 @@ pub struct PutRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct PutResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ pub struct PutResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct DeleteRangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
     #[serde(with = "json::base64", skip_serializing_if = "Bytes::is_empty")]
@@ -209,7 +209,7 @@ pub struct DeleteRangeRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct DeleteRangeResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,7 +224,7 @@ pub struct DeleteRangeResponse {
 
 /// One comparison; over all keys of a range when `range_end` is there. At most one of the five values is set.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Compare {
     #[prost(enumeration = "CompareResult", tag = "1")]
     #[serde(with = "compare_result_names", skip_serializing_if = "json::is_default")]
@@ -257,7 +257,7 @@ pub struct Compare {
 
 /// One of the four (a `oneof` on the wire, which is the same as four optional fields).
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RequestOp {
     #[prost(message, optional, tag = "1")]
     #[serde(alias = "requestRange", skip_serializing_if = "Option::is_none")]
@@ -275,7 +275,7 @@ pub struct RequestOp {
 
 /// The one that answers the operation.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ResponseOp {
     #[prost(message, optional, tag = "1")]
     #[serde(alias = "responseRange", skip_serializing_if = "Option::is_none")]
@@ -292,7 +292,7 @@ pub struct ResponseOp {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct TxnRequest {
     #[prost(message, repeated, tag = "1")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -306,7 +306,7 @@ pub struct TxnRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct TxnResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -320,7 +320,7 @@ pub struct TxnResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct CompactionRequest {
     #[prost(int64, tag = "1")]
     #[serde(with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -331,7 +331,7 @@ pub struct CompactionRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct CompactionResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]

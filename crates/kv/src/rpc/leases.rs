@@ -7,7 +7,7 @@ use super::ResponseHeader;
 use crate::json;
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseGrantRequest {
     #[prost(int64, tag = "1")]
     #[serde(rename = "TTL", with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -18,7 +18,7 @@ pub struct LeaseGrantRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseGrantResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub struct LeaseGrantResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseRevokeRequest {
     #[prost(int64, tag = "1")]
     #[serde(rename = "ID", with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -43,7 +43,7 @@ pub struct LeaseRevokeRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseRevokeResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +51,7 @@ pub struct LeaseRevokeResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseKeepAliveRequest {
     #[prost(int64, tag = "1")]
     #[serde(rename = "ID", with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -60,7 +60,7 @@ pub struct LeaseKeepAliveRequest {
 
 /// Without a TTL: there is no such lease.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseKeepAliveResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ pub struct LeaseKeepAliveResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseTimeToLiveRequest {
     #[prost(int64, tag = "1")]
     #[serde(rename = "ID", with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -86,7 +86,7 @@ pub struct LeaseTimeToLiveRequest {
 
 /// The TTL of a lease that is not there is -1.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseTimeToLiveResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,11 +106,11 @@ pub struct LeaseTimeToLiveResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseLeasesRequest {}
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseStatus {
     #[prost(int64, tag = "1")]
     #[serde(rename = "ID", with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -118,7 +118,7 @@ pub struct LeaseStatus {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct LeaseLeasesResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ use crate::json;
 
 /// Stands in every answer.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ResponseHeader {
     #[prost(uint64, tag = "1")]
     #[serde(alias = "clusterId", with = "json::unsigned", skip_serializing_if = "json::is_default")]

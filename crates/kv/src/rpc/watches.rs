@@ -17,7 +17,7 @@ pub enum FilterType {
 named_enum!(filter_type_names, FilterType { Noput = "NOPUT", Nodelete = "NODELETE" });
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct WatchCreateRequest {
     #[prost(bytes = "bytes", tag = "1")]
     #[serde(with = "json::base64", skip_serializing_if = "Bytes::is_empty")]
@@ -46,7 +46,7 @@ pub struct WatchCreateRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct WatchCancelRequest {
     #[prost(int64, tag = "1")]
     #[serde(alias = "watchId", with = "json::integer", skip_serializing_if = "json::is_default")]
@@ -54,12 +54,12 @@ pub struct WatchCancelRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct WatchProgressRequest {}
 
 /// One of the three.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct WatchRequest {
     #[prost(message, optional, tag = "1")]
     #[serde(alias = "createRequest", skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub struct WatchRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct WatchResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,11 +102,11 @@ pub struct WatchResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct MemberListRequest {}
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Member {
     #[prost(uint64, tag = "1")]
     #[serde(rename = "ID", with = "json::unsigned", skip_serializing_if = "json::is_default")]
@@ -126,7 +126,7 @@ pub struct Member {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct MemberListResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,11 +137,11 @@ pub struct MemberListResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct StatusRequest {}
 
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]

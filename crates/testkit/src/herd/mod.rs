@@ -86,7 +86,7 @@ impl Herd {
         let janitor = Janitor::hire(&prefix, workdir.path())?;
         let jogi = executable_by_all(&spec.jogi, workdir.path())?;
         let lab = if spec.loopback { None } else { Some(Arc::new(Lab::create(&prefix)?)) };
-        let store = Store::start_new(lab.as_ref(), workdir.path(), spec.store_front)?;
+        let store = Store::start_new(lab.as_ref(), workdir.path(), spec)?;
         let members: anyhow::Result<Vec<Member>> = (0..u8::try_from(spec.members)?)
             .map(|i| Member::create(spec, lab.as_ref(), workdir.path(), &jogi, &store, i))
             .collect();

@@ -48,6 +48,7 @@ pub struct HerdSpec {
     pub(super) member_config: BTreeMap<String, Value>,
     pub(super) env: Vec<(String, String)>,
     pub(super) store_front: bool,
+    pub(super) built_in_store: bool,
 }
 
 impl HerdSpec {
@@ -65,6 +66,7 @@ impl HerdSpec {
             member_config: BTreeMap::new(),
             env: Vec::new(),
             store_front: false,
+            built_in_store: false,
         }
     }
 
@@ -159,6 +161,12 @@ impl HerdSpec {
     /// The store listens behind its own address, where the test puts a [`super::Front`] before it starts the agents.
     pub fn store_front(mut self) -> Self {
         self.store_front = true;
+        self
+    }
+
+    /// The store is `jogi store` of the binary under test instead of etcd.
+    pub fn built_in_store(mut self) -> Self {
+        self.built_in_store = true;
         self
     }
 

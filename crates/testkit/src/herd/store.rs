@@ -1,4 +1,4 @@
-//! The herd's store: one real etcd on a host of its own, what stands in it, and what can happen to it.
+//! The herd's store: one real etcd (or jogi's own store) on a host of its own, what stands in it, and what can happen to it.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use super::HerdSpec;
 use super::place::{self, Lab, Place};
 use crate::{http, process, wait};
 
@@ -44,18 +45,21 @@ pub struct Store {
     port: u16,
     inner_port: u16,
     peer_port: u16,
+    /// The binary whose `store` runs instead of etcd.
+    built_in: Option<PathBuf>,
     child: Mutex<Option<Child>>,
 }
 
 impl Store {
-    pub(super) fn start_new(lab: Option<&Arc<Lab>>, workdir: &Path, behind_front: bool) -> io::Result<Store> {
+    pub(super) fn start_new(lab: Option<&Arc<Lab>>, workdir: &Path, spec: &HerdSpec) -> io::Result<Store> {
         let dir = workdir.join("store");
         std::fs::create_dir(&dir)?;
         let place = Place::create(lab, "store", place::STORE, &dir)?;
         let port = place.port(2379)?;
-        let inner_port = if behind_front { place.port(2378)? } else { port };
+        let inner_port = if spec.store_front { place.port(2378)? } else { port };
         let peer_port = place.port(2380)?;
-        let store = Store { place, dir, port, inner_port, peer_port, child: Mutex::new(None) };
+        let built_in = spec.built_in_store.then(|| spec.jogi.clone());
+        let store = Store { place, dir, port, inner_port, peer_port, built_in, child: Mutex::new(None) };
         store.start();
         Ok(store)
     }
@@ -86,29 +90,40 @@ impl Store {
     /// Starts etcd on the data that are there and waits until it answers.
     pub fn start(&self) {
         let advertised = format!("http://{}", self.front());
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let listen = match self.inner_port == self.port && !self.place.ip().is_loopback() {
             true => format!("{advertised},http://{}", self.behind()),
             false => format!("http://{}", self.behind()),
         };
-        let data = self.dir.join("data");
-        let options = [
-            ("--name", "store".to_owned()),
-            ("--data-dir", data.display().to_string()),
-            ("--listen-client-urls", listen),
-            ("--advertise-client-urls", advertised),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer.clone()),
-            ("--initial-cluster", format!("store={peer}")),
-            ("--log-level", "error".to_owned()),
-        ];
-        let mut words = vec!["etcd".to_owned(), "--unsafe-no-fsync".to_owned()];
-        words.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        let words = match &self.built_in {
+            Some(jogi) => vec![jogi.display().to_string(), "store".to_owned()],
+            None => vec!["etcd".to_owned(), "--unsafe-no-fsync".to_owned()],
+        };
+        let words: Vec<String> = words.into_iter().chain(self.options(listen, advertised)).collect();
         let started = self.place.spawn(&words, false, &[], &self.log_path());
         *self.child() = Some(started.unwrap_or_else(|e| panic!("starting etcd: {e}")));
         if wait::poll(READY_WITHIN, || self.answers().then_some(())).is_none() {
             panic!("etcd did not answer within {READY_WITHIN:?}; it said:\n{}", self.log());
         }
+    }
+
+    fn options(&self, listen: String, advertised: String) -> Vec<String> {
+        let data = self.dir.join("data").display().to_string();
+        let mut options = vec![
+            ("--name", "store".to_owned()),
+            ("--data-dir", data),
+            ("--listen-client-urls", listen),
+            ("--advertise-client-urls", advertised),
+        ];
+        if self.built_in.is_none() {
+            let peer = format!("http://127.0.0.1:{}", self.peer_port);
+            options.extend([
+                ("--listen-peer-urls", peer.clone()),
+                ("--initial-advertise-peer-urls", peer.clone()),
+                ("--initial-cluster", format!("store={peer}")),
+                ("--log-level", "error".to_owned()),
+            ]);
+        }
+        options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {

@@ -1,0 +1,265 @@
+//! The built-in store killed while it writes: what it acknowledged is there when it comes again.
+//!
+//! `JOGI_STORE_KILLS` kills more often than usual.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jogi_testkit::disk::{self, SmallDisk};
+use jogi_testkit::require::{Need, can};
+use jogi_testkit::{http, wait};
+use serde_json::{Value, json};
+
+const KILLS: u32 = 6;
+const WRITERS: usize = 4;
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+struct StoreProcess {
+    child: Child,
+    at: SocketAddr,
+}
+
+impl StoreProcess {
+    fn start(dir: &Path, at: SocketAddr) -> StoreProcess {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jogi"));
+        std::fs::create_dir_all(dir).expect("a data directory");
+        command.args(["store", "--listen-client", &at.to_string(), "--snapshot-bytes", "60000"]);
+        command.args(["--auto-compaction-retention", "100", "--data-dir"]).arg(dir);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.with_extension("log"));
+        let child = command.stdin(Stdio::null()).stderr(log.expect("a log")).spawn().expect("the store starts");
+        let store = StoreProcess { child, at };
+        let ready = wait::poll(READY_WITHIN, || {
+            (http::request(at, "GET", "/health", None, ANSWER_WITHIN).status == 200).then_some(())
+        });
+        let log = || std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default();
+        assert!(ready.is_some(), "the store does not come again; it said:\n{}", log());
+        store
+    }
+}
+
+impl Drop for StoreProcess {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What one writer was told is written: its key's number, and the revision at which it was.
+#[derive(Clone, Copy, Debug, Default)]
+struct Acked {
+    number: u64,
+    revision: i64,
+}
+
+#[test]
+fn a_store_killed_at_any_moment_loses_nothing_that_it_acknowledged() {
+    let kills = std::env::var("JOGI_STORE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let at = free_address();
+    let mut total = 0;
+    let mut last: BTreeMap<usize, Acked> = BTreeMap::new();
+    let mut store = StoreProcess::start(&data, at);
+    for kill in 0..kills {
+        let writers: Vec<Writer> = (0..WRITERS).map(|n| Writer::start(n, at, last.get(&n).copied())).collect();
+        std::thread::sleep(Duration::from_millis(150 + u64::from(kill * 37 % 200)));
+        store.child.kill().expect("killed");
+        drop(store);
+        store = StoreProcess::start(&data, at);
+        for writer in writers {
+            let (name, tried, acked) = writer.stop();
+            total += acked.number - last.get(&name).map_or(0, |before| before.number);
+            let (found, revision) = read(store.at, name);
+            // A write whose answer was lost may be there or not; nothing else may.
+            assert!((acked.number..=tried).contains(&found), "writer {name}: {acked:?}, tried {tried}, found {found}");
+            assert!(revision >= acked.revision, "writer {name}: {acked:?}, found at {revision}");
+            last.insert(name, Acked { number: found, revision });
+        }
+    }
+    eprintln!("{kills} kills, {total} acknowledged writes, none lost");
+    assert!(total > u64::from(kills), "the writers hardly wrote: {total}");
+}
+
+struct Writer {
+    name: usize,
+    stop: Arc<AtomicBool>,
+    state: Arc<Mutex<(u64, Acked)>>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Goes on from the number that is there, and ends with the first write that is not acknowledged.
+    fn start(name: usize, at: SocketAddr, from: Option<Acked>) -> Writer {
+        let from = from.unwrap_or_default();
+        let (stop, state) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new((from.number, from))));
+        let (stopped, shared) = (stop.clone(), state.clone());
+        let thread = std::thread::spawn(move || {
+            let mut number = from.number;
+            while !stopped.load(Ordering::SeqCst) {
+                number += 1;
+                shared.lock().expect("no panics").0 = number;
+                let Some(revision) = write(at, name, number) else { return };
+                shared.lock().expect("no panics").1 = Acked { number, revision };
+            }
+        });
+        Writer { name, stop, state, thread }
+    }
+
+    fn stop(self) -> (usize, u64, Acked) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().expect("a writer");
+        let (tried, acked) = *self.state.lock().expect("no panics");
+        (self.name, tried, acked)
+    }
+}
+
+/// By transaction: the next number only after the one before.
+fn write(at: SocketAddr, name: usize, number: u64) -> Option<i64> {
+    let key = BASE64.encode(format!("writer{name}"));
+    let value = |n: u64| BASE64.encode(n.to_string());
+    let compare = match number {
+        1 => json!({"key": key, "target": "CREATE", "create_revision": "0"}),
+        _ => json!({"key": key, "target": "VALUE", "value": value(number - 1)}),
+    };
+    let body = json!({"compare": [compare], "success": [{"request_put": {"key": key, "value": value(number)}}]});
+    let reply = http::request(at, "POST", "/v3/kv/txn", Some(&body.to_string()), ANSWER_WITHIN);
+    let answer = (reply.status == 200).then(|| reply.json())?;
+    assert_eq!(answer["succeeded"], true, "writer {name}: {number} does not follow what is there: {answer}");
+    answer["header"]["revision"].as_str()?.parse().ok()
+}
+
+fn read(at: SocketAddr, name: usize) -> (u64, i64) {
+    let body = json!({"key": BASE64.encode(format!("writer{name}"))}).to_string();
+    let answer = http::request(at, "POST", "/v3/kv/range", Some(&body), ANSWER_WITHIN).json();
+    let value = |field: &str| answer["kvs"][0][field].as_str().map(str::to_owned);
+    let number = value("value").and_then(|v| BASE64.decode(v).ok()).and_then(|v| String::from_utf8(v).ok());
+    let number = number.and_then(|n| n.parse().ok()).unwrap_or(0);
+    (number, value("mod_revision").and_then(|r| r.parse().ok()).unwrap_or(0))
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+#[test]
+fn a_directory_that_is_not_its_own_or_is_in_use_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, at) = (dir.path().join("data"), free_address());
+    let store = StoreProcess::start(&data, at);
+    assert!(refusal(&data, &[]).contains("another store runs on"));
+    drop(store);
+
+    let identity = data.join("identity.json");
+    std::fs::rename(&identity, dir.path().join("kept")).expect("moved");
+    assert!(refusal(&data, &[]).contains("only a part of a store"));
+    std::fs::rename(dir.path().join("kept"), &identity).expect("moved back");
+
+    let mut log = std::fs::read_dir(&data).expect("data").flatten().map(|e| e.path());
+    let log = log.find(|p| p.extension().is_some_and(|s| s == "log")).expect("a log");
+    let whole = std::fs::read(&log).expect("the log");
+    let mut damaged = whole.clone();
+    damaged[20] ^= 1;
+    std::fs::write(&log, &damaged).expect("damaged");
+    let said = refusal(&data, &[]);
+    assert!(said.contains(&log.display().to_string()) && said.contains("byte 8"), "{said}");
+    assert_eq!(std::fs::read(&log).expect("the log"), damaged, "nothing was changed");
+    std::fs::write(&log, &whole).expect("repaired");
+    drop(StoreProcess::start(&data, at));
+
+    std::fs::write(data.join("PG_VERSION"), "15").expect("a file");
+    assert!(refusal(&data, &[]).contains("PG_VERSION"));
+    let three = ["--initial-cluster", "a=http://h1:2380,b=http://h2:2380,c=http://h3:2380"];
+    assert!(refusal(&dir.path().join("new"), &three).contains("one server"));
+}
+
+/// What a store says that does not start.
+fn refusal(data: &Path, more: &[&str]) -> String {
+    let at = free_address().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jogi"));
+    command.args(["store", "--listen-client", &at, "--data-dir"]).arg(data).args(more).stdin(Stdio::null());
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the store starts");
+    let ended = wait::poll(READY_WITHIN, || child.try_wait().expect("its end"));
+    if ended.is_none() {
+        // It runs, which the assertion below tells.
+        let _ = child.kill();
+    }
+    let said = child.wait_with_output().expect("its output");
+    assert!(ended.is_some_and(|status| !status.success()), "it was not refused");
+    String::from_utf8_lossy(&said.stderr).into_owned()
+}
+
+/// The gateway's answers that our other tests do not see.
+#[test]
+fn what_is_not_there_is_refused_as_etcd_refuses() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = free_address();
+    let _store = StoreProcess::start(&dir.path().join("data"), at);
+    let long = format!(r#"{{"key":"YQ==","value":"{}"}}"#, "A".repeat(3_000_000));
+    for (path, body, status, code) in [
+        ("/v3/auth/authenticate", r#"{"name":"a","password":"b"}"#, 412, 9),
+        ("/v3/auth/enable", "{}", 501, 12),
+        ("/v3/maintenance/snapshot", "{}", 501, 12),
+        ("/v3/cluster/member/add", "{}", 501, 12),
+        ("/v3/kv/range", r#"{"key":"YQ="#, 400, 3),
+        ("/v3/kv/range", "", 400, 3),
+        ("/v3/kv/put", r#"{"key":"YQ==","lease":"77"}"#, 404, 5),
+        ("/v3beta/kv/compaction", r#"{"revision":"99"}"#, 400, 11),
+        ("/v3/kv/put", &long, 400, 3),
+    ] {
+        let reply = http::request(at, "POST", path, Some(body), ANSWER_WITHIN);
+        let shown = &body[..body.len().min(60)];
+        assert_eq!((i64::from(reply.status), reply.json()["code"].as_i64()), (status, Some(code)), "{path} {shown}");
+    }
+    assert_eq!(http::request(at, "POST", "/v3/nope", Some("{}"), ANSWER_WITHIN).status, 404);
+    assert_eq!(http::request(at, "GET", "/v3/kv/range", None, ANSWER_WITHIN).status, 405);
+    let version: Value = http::request(at, "GET", "/version", None, ANSWER_WITHIN).json();
+    assert_eq!(version["etcdserver"], "3.4.0");
+}
+
+/// Reads go on, writes are refused with etcd's error, and room is all that it takes.
+#[test]
+fn a_full_disk_refuses_writes_and_harms_nothing() {
+    if !can(&[Need::Networks]) {
+        return;
+    }
+    disk::own_mounts().expect("mounts of the test's own");
+    let dir = tempfile::tempdir().expect("a directory");
+    let (data, at) = (dir.path().join("data"), free_address());
+    std::fs::create_dir(&data).expect("a directory");
+    let disk = SmallDisk::mount(&data, 1 << 20).expect("a small disk");
+    let store = StoreProcess::start(&data, at);
+    let put = |n: usize| {
+        let body = json!({"key": BASE64.encode(format!("key{n}")), "value": BASE64.encode(vec![b'x'; 20_000])});
+        http::request(at, "POST", "/v3/kv/put", Some(&body.to_string()), ANSWER_WITHIN)
+    };
+    let written = (0..).find(|n| put(*n).status != 200).expect("an end");
+    let refused = put(written);
+    assert_eq!((refused.status, refused.json()["code"].as_i64()), (429, Some(8)), "{}", refused.body);
+    assert!(refused.body.contains("database space exceeded"));
+    assert_eq!(count(at), written);
+
+    disk.resize(64 << 20).expect("room");
+    assert_eq!(put(written).status, 200, "it goes on when there is room");
+    drop(store);
+    let store = StoreProcess::start(&data, at);
+    assert_eq!(count(store.at), written + 1);
+    assert!(written > 20, "only {written} were written");
+}
+
+/// Keys that are there.
+fn count(at: SocketAddr) -> usize {
+    let body = json!({"key": BASE64.encode("key"), "range_end": BASE64.encode("kez"), "count_only": true}).to_string();
+    let answer = http::request(at, "POST", "/v3/kv/range", Some(&body), ANSWER_WITHIN).json();
+    answer["count"].as_str().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
