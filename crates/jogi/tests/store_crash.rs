@@ -3,9 +3,9 @@
 //! `JOGI_STORE_KILLS` kills more often than usual.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jogi_testkit::disk::{self, SmallDisk};
+use jogi_testkit::own_store::{OwnStore, free_address};
 use jogi_testkit::require::{Need, can};
 use jogi_testkit::{http, wait};
 use serde_json::{Value, json};
@@ -23,35 +24,9 @@ const WRITERS: usize = 4;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-struct StoreProcess {
-    child: Child,
-    at: SocketAddr,
-}
-
-impl StoreProcess {
-    fn start(dir: &Path, at: SocketAddr) -> StoreProcess {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jogi"));
-        std::fs::create_dir_all(dir).expect("a data directory");
-        command.args(["store", "--listen-client", &at.to_string(), "--snapshot-bytes", "60000"]);
-        command.args(["--auto-compaction-retention", "100", "--data-dir"]).arg(dir);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.with_extension("log"));
-        let child = command.stdin(Stdio::null()).stderr(log.expect("a log")).spawn().expect("the store starts");
-        let store = StoreProcess { child, at };
-        let ready = wait::poll(READY_WITHIN, || {
-            (http::request(at, "GET", "/health", None, ANSWER_WITHIN).status == 200).then_some(())
-        });
-        let log = || std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default();
-        assert!(ready.is_some(), "the store does not come again; it said:\n{}", log());
-        store
-    }
-}
-
-impl Drop for StoreProcess {
-    fn drop(&mut self) {
-        // Already gone is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn store(data: &Path) -> OwnStore {
+    let small = ["--snapshot-bytes", "60000", "--auto-compaction-retention", "100"];
+    OwnStore::start(env!("CARGO_BIN_EXE_jogi"), data, &small)
 }
 
 /// What one writer was told is written: its key's number, and the revision at which it was.
@@ -66,20 +41,18 @@ fn a_store_killed_at_any_moment_loses_nothing_that_it_acknowledged() {
     let kills = std::env::var("JOGI_STORE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    let at = free_address();
+    let store = store(&data);
+    let at = store.address();
     let mut total = 0;
     let mut last: BTreeMap<usize, Acked> = BTreeMap::new();
-    let mut store = StoreProcess::start(&data, at);
     for kill in 0..kills {
         let writers: Vec<Writer> = (0..WRITERS).map(|n| Writer::start(n, at, last.get(&n).copied())).collect();
         std::thread::sleep(Duration::from_millis(150 + u64::from(kill * 37 % 200)));
-        store.child.kill().expect("killed");
-        drop(store);
-        store = StoreProcess::start(&data, at);
+        store.restart();
         for writer in writers {
             let (name, tried, acked) = writer.stop();
             total += acked.number - last.get(&name).map_or(0, |before| before.number);
-            let (found, revision) = read(store.at, name);
+            let (found, revision) = read(at, name);
             // A write whose answer was lost may be there or not; nothing else may.
             assert!((acked.number..=tried).contains(&found), "writer {name}: {acked:?}, tried {tried}, found {found}");
             assert!(revision >= acked.revision, "writer {name}: {acked:?}, found at {revision}");
@@ -147,18 +120,13 @@ fn read(at: SocketAddr, name: usize) -> (u64, i64) {
     (number, value("mod_revision").and_then(|r| r.parse().ok()).unwrap_or(0))
 }
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address")
-}
-
 #[test]
 fn a_directory_that_is_not_its_own_or_is_in_use_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (data, at) = (dir.path().join("data"), free_address());
-    let store = StoreProcess::start(&data, at);
+    let data = dir.path().join("data");
+    let running = store(&data);
     assert!(refusal(&data, &[]).contains("another store runs on"));
-    drop(store);
+    drop(running);
 
     let identity = data.join("identity.json");
     std::fs::rename(&identity, dir.path().join("kept")).expect("moved");
@@ -175,7 +143,7 @@ fn a_directory_that_is_not_its_own_or_is_in_use_is_refused() {
     assert!(said.contains(&log.display().to_string()) && said.contains("byte 8"), "{said}");
     assert_eq!(std::fs::read(&log).expect("the log"), damaged, "nothing was changed");
     std::fs::write(&log, &whole).expect("repaired");
-    drop(StoreProcess::start(&data, at));
+    drop(store(&data));
 
     std::fs::write(data.join("PG_VERSION"), "15").expect("a file");
     assert!(refusal(&data, &[]).contains("PG_VERSION"));
@@ -203,8 +171,8 @@ fn refusal(data: &Path, more: &[&str]) -> String {
 #[test]
 fn what_is_not_there_is_refused_as_etcd_refuses() {
     let dir = tempfile::tempdir().expect("a directory");
-    let at = free_address();
-    let _store = StoreProcess::start(&dir.path().join("data"), at);
+    let store = store(&dir.path().join("data"));
+    let at = store.address();
     let long = format!(r#"{{"key":"YQ==","value":"{}"}}"#, "A".repeat(3_000_000));
     for (path, body, status, code) in [
         ("/v3/auth/authenticate", r#"{"name":"a","password":"b"}"#, 412, 9),
@@ -235,10 +203,11 @@ fn a_full_disk_refuses_writes_and_harms_nothing() {
     }
     disk::own_mounts().expect("mounts of the test's own");
     let dir = tempfile::tempdir().expect("a directory");
-    let (data, at) = (dir.path().join("data"), free_address());
+    let data = dir.path().join("data");
     std::fs::create_dir(&data).expect("a directory");
     let disk = SmallDisk::mount(&data, 1 << 20).expect("a small disk");
-    let store = StoreProcess::start(&data, at);
+    let store = store(&data);
+    let at = store.address();
     let put = |n: usize| {
         let body = json!({"key": BASE64.encode(format!("key{n}")), "value": BASE64.encode(vec![b'x'; 20_000])});
         http::request(at, "POST", "/v3/kv/put", Some(&body.to_string()), ANSWER_WITHIN)
@@ -251,9 +220,8 @@ fn a_full_disk_refuses_writes_and_harms_nothing() {
 
     disk.resize(64 << 20).expect("room");
     assert_eq!(put(written).status, 200, "it goes on when there is room");
-    drop(store);
-    let store = StoreProcess::start(&data, at);
-    assert_eq!(count(store.at), written + 1);
+    store.restart();
+    assert_eq!(count(at), written + 1);
     assert!(written > 20, "only {written} were written");
 }
 

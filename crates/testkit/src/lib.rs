@@ -7,6 +7,7 @@ pub mod herd;
 pub mod http;
 pub mod kube;
 pub mod netns;
+pub mod own_store;
 pub mod patroni;
 pub mod process;
 pub mod proxy;
