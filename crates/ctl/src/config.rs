@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jogi_config::local::{BasicAuth, Ctl, Etcd, RawSection, StoreSection};
+use jogi_config::local::{BasicAuth, Consul, Ctl, Etcd, RawSection, StoreSection};
 use jogi_config::{ClientConfig, HostPort, Secret, dynamic, env, python, yaml};
 use serde_json::{Map, Value};
 use tracing::warn;
@@ -172,7 +172,7 @@ fn section(kind: &str, address: HostPort) -> StoreSection {
     match kind {
         "etcd3" => StoreSection::Etcd3(etcd()),
         "etcd" => StoreSection::Etcd(etcd()),
-        "consul" => StoreSection::Consul(raw()),
+        "consul" => StoreSection::Consul(Consul::at(address.clone())),
         "exhibitor" => StoreSection::Exhibitor(raw()),
         _ => StoreSection::Zookeeper(raw()),
     }

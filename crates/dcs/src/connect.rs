@@ -8,10 +8,10 @@ use jogi_net::tls::{ClientTls, Verify};
 use tracing::warn;
 
 use crate::kubernetes::{Kubernetes, KubernetesOptions};
-use crate::{Dcs, Etcd3, Etcd3Options, SetupError, base_path};
+use crate::{Consul, Dcs, Etcd3, Etcd3Options, SetupError, base_path};
 
 /// The sections whose stores this build has.
-pub const AVAILABLE: &[&str] = &["etcd3", "kubernetes"];
+pub const AVAILABLE: &[&str] = &["consul", "etcd3", "kubernetes"];
 
 /// Where in a store a member's keys are, as the configuration names it.
 #[derive(Clone, Debug)]
@@ -46,12 +46,12 @@ pub fn connect(local: &Local) -> Result<Arc<dyn Dcs>, SetupError> {
 pub fn connect_to(section: &StoreSection, place: &Place) -> Result<Arc<dyn Dcs>, SetupError> {
     match section {
         StoreSection::Etcd3(etcd) => Ok(Arc::new(Etcd3::new(etcd3_options(etcd, place.base(), &place.name)?)?)),
+        StoreSection::Consul(consul) => Ok(Arc::new(Consul::new(consul.clone(), place)?)),
         StoreSection::Kubernetes(raw) => {
             let options = KubernetesOptions::read(&raw.0, &place.scope, place.group, &place.name)?;
             Ok(Arc::new(Kubernetes::new(options)?))
         }
         other @ (StoreSection::Etcd(_)
-        | StoreSection::Consul(_)
         | StoreSection::Exhibitor(_)
         | StoreSection::Raft(_)
         | StoreSection::Zookeeper(_)) => Err(SetupError::Unsupported { section: other.name() }),

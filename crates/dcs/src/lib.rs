@@ -20,12 +20,16 @@
 //! for the callers: nothing is known to have happened, and nothing is known not to have happened.
 
 mod connect;
+pub mod consul;
 pub mod etcd3;
+mod hosts;
 pub mod kubernetes;
 mod outbox;
 mod paths;
+mod rest;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +39,7 @@ use jogi_core::view::{Cluster, Expect, Revision, Session, Write, Written};
 use jogi_core::{MemberName, Tick};
 
 pub use connect::{AVAILABLE, Place, connect, connect_to, etcd3_options};
+pub use consul::Consul;
 pub use etcd3::{Etcd3, Etcd3Options};
 pub use paths::base_path;
 

@@ -4,25 +4,21 @@
 //! them: a test that is killed itself leaves none behind.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::server::{free_ports, start};
 use crate::{http, process, wait};
 
 /// etcd on a loaded machine takes seconds to elect itself.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Ports below the kernel's range for outgoing connections, so that a restarted server finds its own free.
-const PORTS: (u16, u16) = (20_000, 32_000);
 
 /// Certificate, key and CA of servers that speak TLS.
 #[derive(Clone, Debug)]
@@ -259,32 +255,4 @@ impl Drop for Etcd {
             self.kill(server);
         }
     }
-}
-
-fn start(mut command: Command, log: &Path) -> Child {
-    let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("etcd's log can be opened");
-    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-    // SAFETY: prctl is a bare system call, so it is safe between fork and exec.
-    unsafe {
-        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-    }
-    command.spawn().unwrap_or_else(|e| panic!("starting etcd: {e}"))
-}
-
-/// Ports on which nobody listens now. The beginning is taken from the process id and the number of calls, so
-/// that tests running side by side do not try the same ones.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let span = u32::from(PORTS.1 - PORTS.0);
-    let call = CALLS.fetch_add(7919, Ordering::Relaxed);
-    let mut seed = std::process::id().wrapping_add(call).wrapping_mul(2_654_435_761);
-    let mut held = Vec::new();
-    while held.len() < count {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let port = PORTS.0 + u16::try_from((seed >> 8) % span).expect("the span fits");
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            held.push(listener);
-        }
-    }
-    held.iter().map(|l| l.local_addr().expect("bound").port()).collect()
 }

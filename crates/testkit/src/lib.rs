@@ -1,5 +1,6 @@
 //! Test support: real PostgreSQL, etcd, hosts in network namespaces, temporary directories.
 
+pub mod consul;
 pub mod disk;
 pub mod etcd;
 pub mod freezer;
@@ -12,5 +13,6 @@ pub mod patroni;
 pub mod process;
 pub mod proxy;
 pub mod require;
+mod server;
 pub mod sql;
 pub mod wait;

@@ -11,6 +11,7 @@ use jogi_core::view::Tags;
 
 mod api;
 mod bootstrap;
+mod consul;
 mod log;
 mod postgresql;
 mod section;
@@ -18,6 +19,7 @@ mod store;
 
 pub use api::{BasicAuth, Ctl, RestApi, ServerTokens, VerifyClient};
 pub use bootstrap::{Bootstrap, CustomBootstrap};
+pub use consul::{Consistency, Consul};
 pub use log::{DEFAULT_FORMAT, DEFAULT_MAX_QUEUE_SIZE, Log, LogField, LogFormat, LogType};
 pub use postgresql::{Authentication, CREDENTIAL_KEYS, Credentials, Postgresql};
 pub use store::{Etcd, RawSection, StoreSection};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::consul::Consul;
 use super::section::{Findings, Section};
 use crate::{HostPort, Secret};
 
@@ -14,7 +15,7 @@ use crate::{HostPort, Secret};
 pub enum StoreSection {
     Etcd3(Etcd),
     Etcd(Etcd),
-    Consul(RawSection),
+    Consul(Consul),
     Exhibitor(RawSection),
     Kubernetes(RawSection),
     Raft(RawSection),
@@ -96,7 +97,7 @@ impl StoreSection {
         match name {
             "etcd" => Etcd::read(&section, found).map(StoreSection::Etcd),
             "etcd3" => Etcd::read(&section, found).map(StoreSection::Etcd3),
-            "consul" => Some(StoreSection::Consul(raw())),
+            "consul" => Consul::read(&section, found).map(StoreSection::Consul),
             "exhibitor" => Some(StoreSection::Exhibitor(raw())),
             "kubernetes" => Some(StoreSection::Kubernetes(raw())),
             "raft" => Some(StoreSection::Raft(raw())),

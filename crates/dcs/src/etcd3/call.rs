@@ -1,38 +1,21 @@
-//! One request, several servers, one deadline.
-//!
-//! A try that is slow is not given up, it is overtaken: after its share of the time the next server is
-//! asked beside it, and the first answer counts. So a dead or hanging server costs one share, once (it goes
-//! to the end of the order), and a store that is merely slow still has the whole deadline to answer.
-//!
-//! An answer is *doubtful* when another try of the same call may have been applied, too: a transaction
-//! that fails on its condition may then have failed on its own first try. What that means is decided where
-//! the operation is known (`txn`).
+//! One request to etcd's gateway, on whichever server answers: logins, the gateway's path, what is believed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use jogi_net::{Backoff, boot_now, random_u64};
+use jogi_net::boot_now;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until};
-use tracing::debug;
 
 use super::Etcd3;
 use super::failure::{Failure, quote};
-use super::hosts::Host;
 use super::knowledge::Standing;
 use super::login::Token;
 use super::wire::{Answered, VersionAnswer};
 use crate::DcsError;
+use crate::hosts::Host;
+use crate::tries::{Answer, Failing, race};
 
-/// The least and the most that a try has before the next server is asked beside it.
-const SHARE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// Tries of one call under way at the same time.
-const MAX_FLYING: usize = 3;
-/// The pause after all servers have failed at once.
-const ALL_FAILED: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// An answer larger than this is not read to its end: a cluster's keys are some kilobytes.
 pub(super) const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The gateway's path since etcd 3.4.
@@ -47,21 +30,6 @@ pub(super) struct Request {
     pub standing: Standing,
     /// The answer is the first message of a stream, wrapped in `result`.
     pub stream: bool,
-}
-
-/// An answer and how it came about.
-pub(super) struct Answer<T> {
-    pub value: T,
-    pub host: Arc<Host>,
-    /// Another try of this call may have been applied, too.
-    pub doubtful: bool,
-}
-
-/// A try under way.
-struct Try {
-    number: usize,
-    host: Arc<Host>,
-    began: Instant,
 }
 
 /// No answer.
@@ -89,117 +57,19 @@ impl From<Failed> for DcsError {
 impl Etcd3 {
     /// Asks until one server answers, a server refuses, or the deadline has passed.
     pub(super) async fn call<T: Answered>(&self, request: &Request, deadline: Duration) -> Result<Answer<T>, Failed> {
-        let hosts = self.shared.hosts.order();
         let body = Bytes::from(request.body.to_string());
-        let share = share(deadline, hosts.len());
-        let max_flying = hosts.len().clamp(2, MAX_FLYING);
-        let started = Instant::now();
-        let end = started + deadline;
-        let mut pause = Backoff::new(ALL_FAILED.0, ALL_FAILED.1);
-        let mut next_try = started;
-        let mut tried = 0;
-        let mut flying = FuturesUnordered::new();
-        let mut in_flight: Vec<Try> = Vec::new();
-        let mut doubtful = false;
-        let mut last_failure = None;
-        loop {
-            let wake = if in_flight.len() < max_flying { next_try.min(end) } else { end };
-            tokio::select! {
-                biased;
-                Some((number, host, result)) = flying.next(), if !flying.is_empty() => {
-                    in_flight.retain(|t| t.number != number);
-                    let failure = match self.settle(&host, result) {
-                        Ok(value) => {
-                            self.overtaken(&in_flight, &host);
-                            return Ok(Answer { value, host, doubtful: doubtful || !in_flight.is_empty() });
-                        }
-                        Err(failure) => failure,
-                    };
-                    debug!(operation = request.operation, host = %host.url, ?failure, "a try failed");
-                    if !failure.worth_another_try() {
-                        let doubtful = doubtful || !in_flight.is_empty();
-                        return Err(self.failed(request, failure, host.url.clone(), started, doubtful));
-                    }
-                    doubtful |= failure.perhaps_applied();
-                    last_failure = Some((failure, host));
-                    let all_failed = tried % hosts.len() == 0;
-                    next_try = if all_failed { Instant::now() + pause.next(random_u64()) } else { Instant::now() };
-                }
-                () = sleep_until(wake) => {
-                    if Instant::now() >= end {
-                        in_flight.sort_by_key(|t| t.began);
-                        let silent = in_flight.partition_point(|t| t.began + share <= end);
-                        let doubtful = doubtful || !in_flight.is_empty();
-                        return Err(self.out_of_time(request, &in_flight[..silent], last_failure, started, doubtful));
-                    }
-                    let host = hosts[tried % hosts.len()].clone();
-                    in_flight.push(Try { number: tried, host: host.clone(), began: Instant::now() });
-                    let (number, body) = (tried, body.clone());
-                    flying.push(async move {
-                        let result = self.attempt::<T>(&host, request, body).await;
-                        (number, host, result)
-                    });
-                    tried += 1;
-                    next_try = Instant::now() + share;
-                }
-            }
-        }
-    }
-
-    /// Notes what a try says about its server.
-    fn settle<T>(&self, host: &Arc<Host>, result: Result<T, Failure>) -> Result<T, Failure> {
-        match &result {
-            Err(failure) if failure.worth_another_try() => {
-                self.shared.hosts.failed(host);
-                self.shared.ring();
-            }
-            Ok(_) | Err(_) => self.shared.hosts.answered(host),
-        }
-        result
-    }
-
-    /// Tries still under way when another server had answered: their servers are suspect.
-    fn overtaken(&self, in_flight: &[Try], by: &Arc<Host>) {
-        for other in in_flight.iter().filter(|t| !Arc::ptr_eq(&t.host, by)) {
-            self.shared.hosts.failed(&other.host);
-            self.shared.ring();
-        }
-    }
-
-    /// The deadline has passed. `silent`: tries that had their share of it and no answer. One begun just
-    /// before the end says nothing of its server; what an earlier try was told then says more.
-    fn out_of_time(
-        &self,
-        request: &Request,
-        silent: &[Try],
-        last_failure: Option<(Failure, Arc<Host>)>,
-        started: Instant,
-        doubtful: bool,
-    ) -> Failed {
-        for one in silent {
-            self.shared.hosts.failed(&one.host);
-        }
-        self.shared.ring();
-        match (silent, last_failure) {
-            ([], Some((failure, host))) => self.failed(request, failure, host.url.clone(), started, doubtful),
-            (silent, _) => {
-                let mut urls: Vec<&str> = silent.iter().map(|t| t.host.url.as_str()).collect();
-                urls.dedup();
-                let endpoint = if urls.is_empty() { self.shared.hosts.describe() } else { urls.join(", ") };
-                self.failed(request, Failure::Silent, endpoint, started, doubtful)
-            }
-        }
-    }
-
-    fn failed(
-        &self,
-        request: &Request,
-        failure: Failure,
-        endpoint: String,
-        started: Instant,
-        doubtful: bool,
-    ) -> Failed {
-        Failed { failure, endpoint, waited: started.elapsed(), doubtful, operation: request.operation }
+        let ring = || self.shared.ring();
+        let attempt = |host: Arc<Host>| {
+            let body = body.clone();
+            async move { self.attempt::<T>(&host, request, body).await }
+        };
+        race(&self.shared.hosts, &ring, deadline, attempt).await.map_err(|lost| Failed {
+            failure: lost.failure.unwrap_or(Failure::Silent),
+            endpoint: lost.endpoint,
+            waited: lost.waited,
+            doubtful: lost.doubtful,
+            operation: request.operation,
+        })
     }
 
     /// One try on one server, with a login where one is needed.
@@ -340,12 +210,6 @@ impl Etcd3 {
     }
 }
 
-/// What a try has for itself: an equal part of the time for each server and one for a second chance.
-fn share(deadline: Duration, hosts: usize) -> Duration {
-    let parts = u32::try_from(hosts).unwrap_or(u32::MAX).saturating_add(1);
-    (deadline / parts).clamp(SHARE.0, SHARE.1)
-}
-
 async fn read(mut response: reqwest::Response) -> Result<Bytes, Failure> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| Failure::from_http(&e))? {
@@ -421,14 +285,6 @@ mod tests {
         ] {
             let version = VersionAnswer { etcdserver: server.into(), etcdcluster: cluster.into() };
             assert_eq!(prefix_of(&version).ok(), prefix, "{server} {cluster}");
-        }
-    }
-
-    #[test]
-    fn a_try_has_its_share_and_never_less_than_it_needs() {
-        let ms = Duration::from_millis;
-        for (deadline, hosts, expected) in [(400, 3, 100), (400, 1, 200), (200, 5, 100), (10_000, 3, 1000)] {
-            assert_eq!(share(ms(deadline), hosts), ms(expected));
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::DcsError;
+use crate::tries::Failing;
 
 /// One request to one server that brought no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,29 +104,6 @@ impl Failure {
         if error.is_connect() || error.is_builder() { Failure::Connect(cause) } else { Failure::Broken(cause) }
     }
 
-    /// The request may have been carried out although we know of no answer.
-    pub(super) fn perhaps_applied(&self) -> bool {
-        match self {
-            Failure::Connect(_) | Failure::Denied(_) => false,
-            Failure::Server { .. } => self.worth_another_try(),
-            Failure::Broken(_) | Failure::Silent | Failure::Garbled(_) | Failure::Stale(_) => true,
-        }
-    }
-
-    /// Another try, most likely elsewhere, may be answered.
-    pub(super) fn worth_another_try(&self) -> bool {
-        match self {
-            Failure::Connect(_) | Failure::Broken(_) | Failure::Silent | Failure::Garbled(_) | Failure::Stale(_) => {
-                true
-            }
-            Failure::Denied(_) => false,
-            Failure::Server { code, .. } => !matches!(
-                *code,
-                INVALID_ARGUMENT | NOT_FOUND | ALREADY_EXISTS | PERMISSION_DENIED | OUT_OF_RANGE | UNIMPLEMENTED
-            ),
-        }
-    }
-
     /// The gateway has no such path: another version of etcd.
     pub(super) fn is_unknown_path(&self) -> bool {
         matches!(self, Failure::Server { http: 404, code: -1, .. })
@@ -176,8 +154,31 @@ impl Failure {
     }
 }
 
+impl Failing for Failure {
+    fn perhaps_applied(&self) -> bool {
+        match self {
+            Failure::Connect(_) | Failure::Denied(_) => false,
+            Failure::Server { .. } => self.worth_another_try(),
+            Failure::Broken(_) | Failure::Silent | Failure::Garbled(_) | Failure::Stale(_) => true,
+        }
+    }
+
+    fn worth_another_try(&self) -> bool {
+        match self {
+            Failure::Connect(_) | Failure::Broken(_) | Failure::Silent | Failure::Garbled(_) | Failure::Stale(_) => {
+                true
+            }
+            Failure::Denied(_) => false,
+            Failure::Server { code, .. } => !matches!(
+                *code,
+                INVALID_ARGUMENT | NOT_FOUND | ALREADY_EXISTS | PERMISSION_DENIED | OUT_OF_RANGE | UNIMPLEMENTED
+            ),
+        }
+    }
+}
+
 /// The beginning of a text that somebody else wrote, on one line.
-pub(super) fn quote(text: &[u8]) -> String {
+pub(crate) fn quote(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let line: String = text.trim().chars().take(QUOTED).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.is_empty() { "an empty answer".to_owned() } else { line }

@@ -2,8 +2,7 @@
 //!
 //! A thin client on purpose: one HTTP/1.1 client, no generated code. What each file keeps:
 //!
-//! - `call`: one request, several servers, one deadline. A slow server is overtaken, never waited for.
-//! - `hosts`: the servers, which of them answer, and those that etcd itself names.
+//! - `call`: one request on whichever server answers, with a login where one is needed.
 //! - `knowledge`: the newest history that was seen; a server that is behind it is not believed.
 //! - `operations`: leases and transactions, and what an answer means when an earlier try may have been applied.
 //! - `watch`: the newest view for ever, at rest without a request.
@@ -11,7 +10,6 @@
 
 mod call;
 mod failure;
-mod hosts;
 mod knowledge;
 mod login;
 mod operations;
@@ -25,11 +23,11 @@ use std::sync::Arc;
 use jogi_net::http::{HttpOptions, client};
 use tokio::sync::watch as signal;
 
-use self::hosts::Hosts;
 use self::knowledge::Knowledge;
 use self::login::Login;
 pub use self::options::Etcd3Options;
 use crate::SetupError;
+use crate::hosts::Hosts;
 
 /// A client of one cluster's keys in etcd.
 #[derive(Clone)]

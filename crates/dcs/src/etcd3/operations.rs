@@ -13,13 +13,14 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Etcd3;
-use super::call::{Answer, Failed, Request};
+use super::call::{Failed, Request};
 use super::failure::Failure;
-use super::hosts::Host;
 use super::knowledge::{Standing, revision, session};
 use super::txn::{Keys, Meaning};
 use super::watch;
 use super::wire::{GrantAnswer, Header, HeaderAnswer, KeepAliveAnswer, Kv, RangeAnswer, TxnAnswer, prefix_range};
+use crate::hosts::Host;
+use crate::tries::Answer;
 use crate::{Acquired, Beat, Dcs, DcsError, Freshness, LeaderKey, SetupError, View, WatchEvent};
 
 /// etcd raises a shorter lease to this (with its default election timeout).

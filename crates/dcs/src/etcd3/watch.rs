@@ -25,9 +25,9 @@ use tracing::debug;
 use super::Etcd3;
 use super::call::{MAX_ANSWER, Request};
 use super::failure::{Failure, quote};
-use super::hosts::Host;
 use super::knowledge::{Point, Standing};
 use super::wire::{MembersAnswer, WatchMessage, prefix_range};
+use crate::hosts::Host;
 use crate::outbox::Outbox;
 use crate::{Freshness, View, WatchEvent};
 

@@ -1,18 +1,18 @@
-//! The servers: which to ask first, which failed, and those that etcd itself names.
+//! The servers: which to ask first, which failed, and those that a store itself names.
 //!
-//! Configured servers stay for ever. Servers that etcd names are added behind them, not put in their place:
-//! a member list full of addresses that only etcd's own network can reach is a common mistake.
+//! Configured servers stay for ever. Servers that a store names are added behind them, not put in their place:
+//! a member list full of addresses that only the store's own network can reach is a common mistake.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jogi_core::Tick;
 use jogi_net::boot_now;
 
-/// Servers taken from etcd's member list; more are ignored.
+/// Servers taken from a store's member list; more are ignored.
 const MAX_DISCOVERED: usize = 16;
 
 /// One server.
-pub(super) struct Host {
+pub(crate) struct Host {
     /// `http://HOST:PORT`, without a slash at the end.
     pub url: String,
     configured: bool,
@@ -26,7 +26,7 @@ struct HostState {
     prefix: Option<&'static str>,
 }
 
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     list: Mutex<List>,
 }
 
@@ -46,27 +46,27 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn answered_at(&self) -> Tick {
+    pub(crate) fn answered_at(&self) -> Tick {
         self.state().answered_at
     }
 
     /// Whether its last try failed or was overtaken.
-    pub(super) fn is_suspect(&self) -> bool {
+    pub(crate) fn is_suspect(&self) -> bool {
         self.state().failed_at.is_some()
     }
 
-    /// The gateway's path on this server, when it is known not to be the usual one.
-    pub(super) fn prefix(&self) -> Option<&'static str> {
+    /// etcd v3: the gateway's path on this server, when it is known not to be the usual one.
+    pub(crate) fn prefix(&self) -> Option<&'static str> {
         self.state().prefix
     }
 
-    pub(super) fn learn_prefix(&self, prefix: &'static str) {
+    pub(crate) fn learn_prefix(&self, prefix: &'static str) {
         self.state().prefix = Some(prefix);
     }
 }
 
 impl Hosts {
-    pub(super) fn new(urls: &[String]) -> Hosts {
+    pub(crate) fn new(urls: &[String]) -> Hosts {
         let hosts = urls.iter().map(|url| Host::new(url, true)).collect();
         Hosts { list: Mutex::new(List { hosts, preferred: None }) }
     }
@@ -77,7 +77,7 @@ impl Hosts {
 
     /// All servers in the order of trying: the one that answered last, those not known to fail, then
     /// those that failed, the longest ago first.
-    pub(super) fn order(&self) -> Vec<Arc<Host>> {
+    pub(crate) fn order(&self) -> Vec<Arc<Host>> {
         let list = self.list();
         let mut hosts = list.hosts.clone();
         let is_preferred = |host: &Arc<Host>| list.preferred.as_ref().is_some_and(|p| Arc::ptr_eq(p, host));
@@ -88,7 +88,7 @@ impl Hosts {
         hosts
     }
 
-    pub(super) fn answered(&self, host: &Arc<Host>) {
+    pub(crate) fn answered(&self, host: &Arc<Host>) {
         let mut state = host.state();
         state.failed_at = None;
         state.answered_at = boot_now();
@@ -99,13 +99,13 @@ impl Hosts {
         }
     }
 
-    pub(super) fn failed(&self, host: &Host) {
+    pub(crate) fn failed(&self, host: &Host) {
         host.state().failed_at = Some(boot_now());
     }
 
-    /// Takes over etcd's member list. Addresses of another protocol than the configured ones are left out:
+    /// Takes over the store's member list. Addresses of another protocol than the configured ones are left out:
     /// credentials must not leave by a door that is less guarded.
-    pub(super) fn discovered(&self, urls: impl IntoIterator<Item = String>) {
+    pub(crate) fn discovered(&self, urls: impl IntoIterator<Item = String>) {
         let mut list = self.list();
         let protocol = list.hosts.first().and_then(|h| h.url.split("://").next()).unwrap_or("http").to_owned();
         let mut hosts: Vec<Arc<Host>> = list.hosts.iter().filter(|h| h.configured).cloned().collect();
@@ -122,7 +122,7 @@ impl Hosts {
     }
 
     /// All known servers, for messages.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let list = self.list();
         list.hosts.iter().map(|h| h.url.as_str()).collect::<Vec<_>>().join(", ")
     }
