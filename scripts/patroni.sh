@@ -13,7 +13,7 @@ fi
 # PostgreSQL's user must be able to enter.
 if [ "$(id -u)" = 0 ]; then cache=/var/cache; else cache=${XDG_CACHE_HOME:-$HOME/.cache}; fi
 # Named by what is in it: an older one without is left to whoever uses it.
-home=$cache/jogi/patroni-$version-jsonlogger
+home=$cache/jogi/patroni-$version-stores
 umask 022
 mkdir -p "$cache/jogi"
 
@@ -27,7 +27,7 @@ if [ ! -e "$home/complete" ]; then
     python=/usr/bin/python3
     [ -x "$python" ] || python=python3
     if ! { "$python" -m venv "$home" &&
-        "$home/bin/pip" install --quiet --disable-pip-version-check "patroni[etcd3,jsonlogger]==$version" psycopg2-binary; } >"$log" 2>&1 9>&-; then
+        "$home/bin/pip" install --quiet --disable-pip-version-check "patroni[etcd,etcd3,consul,zookeeper,jsonlogger]==$version" psycopg2-binary; } >"$log" 2>&1 9>&-; then
         echo "Patroni $version could not be installed from PyPI: $(grep -v '^ *$' "$log" | tail -n 1) (all of it: $log)" >&2
         exit 1
     fi
