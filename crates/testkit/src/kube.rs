@@ -15,7 +15,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::etcd::{Etcd, free_ports};
+use crate::etcd::Etcd;
+use crate::server::free_ports;
 use crate::{process, require, wait};
 
 /// Where `scripts/kube-apiserver.sh` puts it, unless `JOGI_TEST_KUBE_APISERVER` names another place.
