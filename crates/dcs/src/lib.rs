@@ -8,7 +8,7 @@
 //! | etcd v2 | the key's own TTL, renewed with prevValue | 1 s | the last write; etcd's clock | none | no: leader key alone | index cleared: re-read |
 //! | Consul | a session with behaviour delete | 10 s, doubled inside Consul | the last renewal; Consul's clock, between ttl and 2·ttl | none | yes, `/v1/txn` (not with `acquire` on several) | blocking queries return the newest index |
 //! | ZooKeeper | the session that owns the ephemeral node | 2 × the server's tick | the last ping; the server's clock | none | yes, `multi` with version checks | one-shot watches: re-read and re-arm |
-//! | Kubernetes | the holder's renewals as observed: no server-side expiry | 1 s | each observer's own clock, from when it saw the last change | leader, status and failsafe; initialize, config and history | resourceVersion of one object only | 410 Gone: list again, then watch |
+//! | Kubernetes | the holder's renewals as observed: no server-side expiry; members are pods and stay | 2 s | each observer's own clock, from when it saw the last change | leader, status and failsafe; initialize, config and history | resourceVersion of one object only | 410 Gone: list again, then watch |
 //!
 //! Times on the holder's side are always counted from before the request was sent, so the holder
 //! believes less than any store grants.

@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -102,6 +104,17 @@ impl Kube {
         );
         fs::write(&path, text).expect("a kubeconfig can be written");
         path
+    }
+
+    /// The text of a kubeconfig that needs no other file.
+    pub fn portable_kubeconfig(&self, token: &str) -> String {
+        let ca = BASE64.encode(fs::read(self.ca()).expect("the authority's certificate"));
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters: [{{name: test, cluster: {{server: \"{}\", \
+             certificate-authority-data: {ca}}}}}]\nusers: [{{name: u, user: {{token: {token}}}}}]\ncontexts: [{{name: test, \
+             context: {{cluster: test, user: u}}}}]\n",
+            self.url(),
+        )
     }
 
     fn make_files(&self) {
@@ -240,6 +253,28 @@ impl Kube {
                 json!({"namespace": namespace, "resource": rule["resources"][0], "verb": rule["verbs"][0]});
             wait::until("the role is in force", READY_WITHIN, || self.permitted(&attributes));
         }
+    }
+
+    /// Requests of each verb that the API server has answered on the cluster's kinds since its start. A watch counts when
+    /// it ends.
+    pub fn requests(&self) -> std::collections::BTreeMap<String, u64> {
+        let mut command = Command::new("curl");
+        command.args(["-s", "-m", "20", "--cacert"]).arg(self.ca());
+        command.args(["-H", &format!("Authorization: Bearer {}", self.admin_token)]);
+        let out = command.arg(format!("{}/metrics", self.url())).output().expect("curl starts");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let label = |line: &str, name: &str| -> Option<String> {
+            Some(line.split_once(&format!("{name}=\""))?.1.split_once('"')?.0.to_owned())
+        };
+        let mut requests = std::collections::BTreeMap::new();
+        for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+            let (Some(verb), Some(resource)) = (label(line, "verb"), label(line, "resource")) else { continue };
+            let count = line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) as u64;
+            if ["pods", "configmaps", "endpoints"].contains(&resource.as_str()) {
+                *requests.entry(format!("{verb} {resource}")).or_default() += count;
+            }
+        }
+        requests
     }
 
     /// Whether the pods' account may do this.

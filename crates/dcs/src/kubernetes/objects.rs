@@ -49,6 +49,7 @@ pub(super) struct Object {
     /// Pods.
     pub ip: Option<String>,
     pub node: Option<String>,
+    pub hostname: Option<String>,
 }
 
 impl Object {
@@ -70,6 +71,7 @@ impl Object {
             subsets: value.get("subsets").cloned().unwrap_or(Value::Null),
             ip: inner("/status/podIP"),
             node: inner("/spec/nodeName"),
+            hostname: inner("/spec/hostname"),
         })
     }
 

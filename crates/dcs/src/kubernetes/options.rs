@@ -117,12 +117,13 @@ impl KubernetesOptions {
         let ip = self.pod_ip.clone().or_else(|| pod?.ip.clone())?;
         let name = self.name.as_str();
         let mut target = json!({"kind": "Pod", "name": name, "namespace": self.namespace});
-        let mut address = json!({"ip": ip, "hostname": name});
+        let mut address = json!({"ip": ip});
         if let Some(pod) = pod {
             target["uid"] = pod.uid.as_str().into();
             target["resourceVersion"] = pod.version.as_str().into();
-            if let Some(node) = &pod.node {
-                address["nodeName"] = node.as_str().into();
+            let known = [("hostname", &pod.hostname), ("nodeName", &pod.node)];
+            for (field, text) in known.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?))) {
+                address[field] = text.as_str().into();
             }
         }
         address["targetRef"] = target;

@@ -294,3 +294,64 @@ impl Stream {
         Some(std::mem::replace(&mut self.buffer, rest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::KubernetesOptions;
+    use super::super::access::Access;
+    use super::*;
+
+    fn kubernetes() -> Kubernetes {
+        let section = json!({"labels": {"application": "spilo"}});
+        let section = section.as_object().expect("an object");
+        let mut access = Access::plain("https://127.0.0.1:9".into(), None);
+        access.tls.insecure = true;
+        let options = KubernetesOptions::read_with(section, "demo", None, "a", access).expect("valid");
+        Kubernetes::new(options).expect("valid")
+    }
+
+    fn ended(event: &Value) -> &'static str {
+        match kubernetes().apply(List::Objects, event) {
+            Ok(()) => "goes on",
+            Err(Ended::TooOld) => "is read again",
+            Err(Ended::Broken(_)) => "is broken",
+            Err(Ended::Over) => "is over",
+            Err(Ended::Closed) => "is closed",
+        }
+    }
+
+    #[test]
+    fn what_an_event_does_to_the_watch() {
+        let gone = json!({"kind": "Status", "code": 410, "message": "too old resource version: 5 (9)"});
+        let other = json!({"kind": "Status", "code": 500, "message": "etcd is away"});
+        let object = json!({"metadata": {"name": "demo-leader", "resourceVersion": "7"}});
+        for (kind, object, outcome) in [
+            ("ADDED", &object, "goes on"),
+            ("DELETED", &object, "goes on"),
+            ("BOOKMARK", &json!({"metadata": {"resourceVersion": "9"}}), "goes on"),
+            ("ERROR", &gone, "is read again"),
+            ("ERROR", &other, "is broken"),
+            ("MODIFIED", &Value::Null, "is broken"),
+            ("NEWS", &object, "is broken"),
+        ] {
+            assert_eq!(ended(&json!({"type": kind, "object": object})), outcome, "{kind} {object}");
+        }
+    }
+
+    #[test]
+    fn an_event_changes_what_is_known() {
+        let kubernetes = kubernetes();
+        let event = |kind: &str, version: &str| {
+            let annotations = json!({"leader": "b", "ttl": "5", "renewTime": version});
+            json!({"type": kind, "object": {"metadata":
+                {"name": "demo-leader", "resourceVersion": version, "annotations": annotations}}})
+        };
+        assert!(kubernetes.apply(List::Objects, &event("ADDED", "7")).is_ok());
+        let leader = || kubernetes.knowledge().view(boot_now()).leader.as_ref().map(|l| l.name.to_string());
+        assert_eq!(leader().as_deref(), Some("b"));
+        assert!(kubernetes.apply(List::Objects, &event("DELETED", "8")).is_ok());
+        assert_eq!(leader(), None);
+    }
+}
