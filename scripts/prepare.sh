@@ -2,8 +2,8 @@
 # Makes sure that what jogi needs is on this machine: installs it where it is missing and we are root, and says
 # exactly what to install otherwise. Quiet when there is nothing to do.
 #
-#   scripts/prepare.sh up [OPTIONS OF jogi up]   what a herd needs: PostgreSQL, etcd, a Rust toolchain
-#   scripts/prepare.sh test                      what the tests need besides: network namespaces, a client of etcd, a Patroni
+#   scripts/prepare.sh up [OPTIONS OF jogi up]   what a herd needs: PostgreSQL, a Rust toolchain
+#   scripts/prepare.sh test                      what the tests need besides: etcd, network namespaces, a client of etcd, a Patroni
 set -eu
 what=${1:-up}
 [ "$#" = 0 ] || shift
@@ -39,9 +39,9 @@ has_postgres() {
 
 missing=()
 has_postgres "$@" || missing+=(postgresql)
-have etcd || missing+=(etcd-server)
 have cc || missing+=(gcc libc6-dev)
 if [ "$what" = test ]; then
+    have etcd || missing+=(etcd-server)
     have etcdctl || missing+=(etcd-client)
     [ -x /sbin/ip ] || have ip || missing+=(iproute2)
     have setpriv && have unshare || missing+=(util-linux)

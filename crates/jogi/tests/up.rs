@@ -190,6 +190,7 @@ fn a_herd_comes_up_with_one_command_and_resumes_with_its_data() {
         assert_eq!(mode(&herd.join(secret)), 0o600, "{secret}");
     }
     assert_eq!(mode(&herd), 0o700);
+    assert!(herd.join("store/identity.json").exists(), "the store is jogi's own");
     let passwords = fs::read_to_string(herd.join("passwords.json")).expect("passwords");
     // 127.0.0.1 as the kernel writes it; a wildcard address would be all zeros.
     assert_eq!(listens_on(port..port + 100), BTreeSet::from(["0100007F".to_owned()]), "the loopback only");

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::account::Account;
 use crate::children::Service;
 use crate::layout::{self, Layout};
+use crate::store::StoreCommand;
 use crate::tour::{self, Stage};
 use crate::{Options, account};
 
@@ -38,10 +39,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         port: options.port,
         pg_bin: layout::find_pg_bin(options.pg_bin.as_deref())?,
     };
-    let etcd = layout::find_etcd()?;
+    let store = layout.store_command()?;
     check_ports(&layout)?;
     let server_major = check_programs(&layout, &account)?;
-    let resumed = layout.store_dir().join("member").exists();
+    let resumed = layout.store_is_made();
     let _only_us = layout.claim(&account)?;
     layout.prepare(&account)?;
     if let Some(name) = account.name() {
@@ -54,7 +55,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         say!("({members_there} members have data there: those above {} stay stopped)", layout.members);
     }
 
-    let mut herd = Herd::new(layout, &etcd, &account)?;
+    let mut herd = Herd::new(layout, store, &account)?;
     let mut signals = Signals::new()?;
     let result = tokio::select! {
         started = herd.start() => started,
@@ -77,23 +78,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 impl Herd {
-    fn new(layout: Layout, etcd: &std::path::Path, account: &Account) -> anyhow::Result<Herd> {
+    fn new(layout: Layout, store: StoreCommand, account: &Account) -> anyhow::Result<Herd> {
         let http = jogi_net::http::client(&jogi_net::http::HttpOptions::default()).context("no HTTP client")?;
-        let client = format!("http://127.0.0.1:{}", layout.store_port());
-        let peer = format!("http://127.0.0.1:{}", layout.store_peer_port());
-        let store_args = [
-            ("--name", "store".to_owned()),
-            ("--data-dir", layout.store_dir().display().to_string()),
-            ("--listen-client-urls", client.clone()),
-            ("--advertise-client-urls", client),
-            ("--listen-peer-urls", peer.clone()),
-            ("--initial-advertise-peer-urls", peer.clone()),
-            ("--initial-cluster", format!("store={peer}")),
-            ("--auto-compaction-retention", "1".to_owned()),
-            ("--log-level", "warn".to_owned()),
-        ];
-        let args = store_args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
-        let store = Service::new("store", etcd, args, &layout.dir, &layout.log_file("store"), account);
+        let StoreCommand { program, args } = store;
+        let store = Service::new("store", &program, args, &layout.dir, &layout.log_file("store"), account);
         let agents = (1..=layout.members)
             .map(|member| {
                 let args = vec!["agent".to_owned(), layout.config_file(member).display().to_string()];

@@ -247,16 +247,6 @@ pub fn find_pg_bin(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// etcd's program.
-pub fn find_etcd() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/local/bin".into()]);
-    match places.map(|dir| dir.join("etcd")).find(|p| p.exists()) {
-        Some(program) => Ok(program),
-        None => bail!("no etcd found: install it (apt-get install etcd-server)"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

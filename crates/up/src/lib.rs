@@ -15,6 +15,7 @@ mod account;
 mod children;
 mod herd;
 mod layout;
+mod store;
 mod tour;
 
 use std::path::PathBuf;
