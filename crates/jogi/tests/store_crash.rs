@@ -3,13 +3,14 @@
 //! `JOGI_STORE_KILLS` kills more often than usual.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -230,4 +231,54 @@ fn count(at: SocketAddr) -> usize {
     let body = json!({"key": BASE64.encode("key"), "range_end": BASE64.encode("kez"), "count_only": true}).to_string();
     let answer = http::request(at, "POST", "/v3/kv/range", Some(&body), ANSWER_WITHIN).json();
     answer["count"].as_str().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// They cost a place in the history each, and nobody waits for them.
+#[test]
+fn a_thousand_watches_and_clients_that_never_read_hold_nobody_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = store(&dir.path().join("data"));
+    let at = store.address();
+    let create = |key: &str, end: &str| {
+        let key = json!({"key": BASE64.encode(key), "range_end": BASE64.encode(end), "start_revision": "1"});
+        json!({"create_request": key}).to_string()
+    };
+    let watch = |body: &str| {
+        let stream = http::open(at, "POST", "/v3/watch", Some(body), Instant::now() + ANSWER_WITHIN).expect("a watch");
+        stream.set_read_timeout(Some(ANSWER_WITHIN)).expect("a time limit");
+        BufReader::new(stream)
+    };
+    let of_stream = |n: usize| (0..20).map(|w| create(&format!("quiet{n}/{w}"), "")).collect::<String>();
+    let mut thousand: Vec<_> = (0..50).map(|n| watch(&of_stream(n))).collect();
+    let mut unread: Vec<_> = (0..5).map(|_| watch(&create("loud", "loue"))).collect();
+
+    let put = |key: &str, bytes: usize| {
+        let body = json!({"key": BASE64.encode(key), "value": BASE64.encode(vec![b'x'; bytes])}).to_string();
+        let reply = http::request(at, "POST", "/v3/kv/put", Some(&body), ANSWER_WITHIN);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    };
+    (0..100).for_each(|n| put(&format!("loud{n:03}"), 100_000));
+    (0..50).for_each(|n| put(&format!("quiet{n}/7"), 1));
+
+    let next_event = |watch: &mut BufReader<TcpStream>| -> Value {
+        let lines = watch.by_ref().lines().map(|line| line.expect("a line"));
+        let messages = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        let mut told = messages.map(|message| message["result"].clone()).filter(|m| m["events"].is_array());
+        told.next().expect("an event")
+    };
+    for (n, watch) in thousand.iter_mut().enumerate() {
+        let told = next_event(watch);
+        assert_eq!(told["events"][0]["kv"]["key"], BASE64.encode(format!("quiet{n}/7")), "{told}");
+        assert_eq!(told["watch_id"], "7");
+    }
+    for watch in &mut unread {
+        let mut seen = Vec::new();
+        while seen.len() < 100 {
+            let told = next_event(watch);
+            let events = told["events"].as_array().expect("events").iter();
+            seen.extend(events.map(|e| e["kv"]["key"].as_str().expect("a key").to_owned()));
+        }
+        let all: Vec<String> = (0..100).map(|n| BASE64.encode(format!("loud{n:03}"))).collect();
+        assert_eq!(seen, all, "all of it, in order");
+    }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use jogi_net::serve::{ServeOptions, serve};
 use jogi_net::tls::{ServerTls, SwappableServerTls, VerifyClient};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::api::{Api, router};
 use crate::node::{Limits, Node, NodeError};
@@ -29,6 +30,7 @@ const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(60);
 /// `jogi store`.
 pub fn main(options: &Options) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = runtime.context("the runtime cannot be started").and_then(|runtime| runtime.block_on(run(options)));
     match ended {
@@ -37,6 +39,14 @@ pub fn main(options: &Options) -> ExitCode {
             error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Every client is an open file, and shells give 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit of open files stays as it is: {:?}", limit.current);
     }
 }
 
