@@ -8,10 +8,10 @@ use jogi_net::tls::{ClientTls, Verify};
 use tracing::warn;
 
 use crate::kubernetes::{Kubernetes, KubernetesOptions};
-use crate::{Consul, Dcs, Etcd3, Etcd3Options, SetupError, base_path};
+use crate::{Consul, Dcs, Etcd2, Etcd3, Etcd3Options, SetupError, base_path};
 
 /// The sections whose stores this build has.
-pub const AVAILABLE: &[&str] = &["consul", "etcd3", "kubernetes"];
+pub const AVAILABLE: &[&str] = &["consul", "etcd", "etcd3", "kubernetes"];
 
 /// Where in a store a member's keys are, as the configuration names it.
 #[derive(Clone, Debug)]
@@ -51,22 +51,26 @@ pub fn connect_to(section: &StoreSection, place: &Place) -> Result<Arc<dyn Dcs>,
             let options = KubernetesOptions::read(&raw.0, &place.scope, place.group, &place.name)?;
             Ok(Arc::new(Kubernetes::new(options)?))
         }
-        other @ (StoreSection::Etcd(_)
-        | StoreSection::Exhibitor(_)
-        | StoreSection::Raft(_)
-        | StoreSection::Zookeeper(_)) => Err(SetupError::Unsupported { section: other.name() }),
+        StoreSection::Etcd(etcd) => Ok(Arc::new(Etcd2::new(etcd_options("etcd", etcd, place.base(), &place.name)?)?)),
+        other @ (StoreSection::Exhibitor(_) | StoreSection::Raft(_) | StoreSection::Zookeeper(_)) => {
+            Err(SetupError::Unsupported { section: other.name() })
+        }
     }
 }
 
 /// The options of the section `etcd3` for the cluster at `base` and the member `name` (empty for ctl).
 pub fn etcd3_options(etcd: &Etcd, base: String, name: &str) -> Result<Etcd3Options, SetupError> {
+    etcd_options("etcd3", etcd, base, name)
+}
+
+fn etcd_options(section: &'static str, etcd: &Etcd, base: String, name: &str) -> Result<Etcd3Options, SetupError> {
     if let Some(domain) = &etcd.srv {
         if etcd.addresses.is_empty() {
             let cause =
                 format!("finding servers by SRV records (srv: {domain}) is not supported yet: list them in hosts");
-            return Err(SetupError::Section { section: "etcd3", cause });
+            return Err(SetupError::Section { section, cause });
         }
-        warn!(%domain, "etcd3.srv is not supported yet: only the listed hosts are used");
+        warn!(%domain, "{section}.srv is not supported yet: only the listed hosts are used");
     }
     let tls = (etcd.protocol == "https").then(|| ClientTls {
         ca: etcd.cacert.clone(),

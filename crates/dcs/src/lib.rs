@@ -6,7 +6,7 @@
 //! |---|---|---|---|---|---|---|
 //! | etcd v3 | a lease; the key names the member, the lease is attached | 2 s (etcd raises less) | the last keep-alive the etcd leader processed; etcd's clock; restarted in full when etcd's leader changes | none | yes, one transaction | compaction: re-read, then watch from the read's revision |
 //! | etcd v2 | the key's own TTL, renewed with prevValue | 1 s | the last write; etcd's clock | none | no: leader key alone | index cleared: re-read |
-//! | Consul | a session with behaviour delete | 10 s, doubled inside Consul | the last renewal; Consul's clock, between ttl and 2·ttl | none | yes, `/v1/txn` (not with `acquire` on several) | blocking queries return the newest index |
+//! | Consul | a session with behaviour delete | 20 s: a session of 10 s (`session_ttl_min`), doubled inside Consul | the last renewal; Consul's clock, at least `ttl`: the session's own TTL is half of it | none | yes, `/v1/txn` | blocking queries return the newest index |
 //! | ZooKeeper | the session that owns the ephemeral node | 2 × the server's tick | the last ping; the server's clock | none | yes, `multi` with version checks | one-shot watches: re-read and re-arm |
 //! | Kubernetes | the holder's renewals as observed: no server-side expiry; members are pods and stay | 2 s | each observer's own clock, from when it saw the last change | leader, status and failsafe; initialize, config and history | resourceVersion of one object only | 410 Gone: list again, then watch |
 //!
@@ -21,6 +21,7 @@
 
 mod connect;
 pub mod consul;
+pub mod etcd2;
 pub mod etcd3;
 mod hosts;
 pub mod kubernetes;
@@ -40,6 +41,7 @@ use jogi_core::{MemberName, Tick};
 
 pub use connect::{AVAILABLE, Place, connect, connect_to, etcd3_options};
 pub use consul::Consul;
+pub use etcd2::Etcd2;
 pub use etcd3::{Etcd3, Etcd3Options};
 pub use paths::base_path;
 
