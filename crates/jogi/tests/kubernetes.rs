@@ -120,6 +120,7 @@ fn a_herd_on_configmaps_fails_over_and_outlives_its_api_server() {
 
     let writers = on.herd.start_writers();
     on.switch("n1", "n2");
+    synchronous(&on);
     let old = on.herd.member("n2");
     old.kill_agent_tree();
     let new = on.herd.wait_new_leader("n2").name.clone();
@@ -138,6 +139,25 @@ fn a_herd_on_configmaps_fails_over_and_outlives_its_api_server() {
     on.herd.assert_nothing_lost(&journal);
     let history = on.annotations("config")["history"].as_str().map(str::to_owned).expect("a history");
     assert!(history.starts_with("[[1,"), "{history}");
+}
+
+/// The synchronous state is there while the mode is on, follows the lead, and goes without a trace.
+fn synchronous(on: &OnKubernetes) {
+    let sync = || on.kube.get(NAMESPACE, "configmaps", &format!("{SCOPE}-sync")).unwrap_or_default();
+    let text = |name: &str| sync()["metadata"]["annotations"][name].as_str().map(str::to_owned);
+    assert_eq!(on.herd.member("n2").patch("/config", &json!({"synchronous_mode": true})).status, 200);
+    let standby = wait::value("a synchronous standby of n2", CHANGE_WITHIN, || {
+        text("sync_standby").filter(|_| text("leader").as_deref() == Some("n2"))
+    });
+    wait::until("it says so", CHANGE_WITHIN, || on.herd.member(&standby).get("/sync").status == 200);
+    on.switch("n2", &standby);
+    wait::until("the key names the new leader", CHANGE_WITHIN, || text("leader").as_deref() == Some(&standby));
+    wait::until("a standby of its own", CHANGE_WITHIN, || text("sync_standby").is_some());
+    assert_eq!(on.herd.member("n2").patch("/config", &json!({"synchronous_mode": null})).status, 200);
+    wait::until("no synchronous state", CHANGE_WITHIN, || text("leader").is_none() && text("sync_standby").is_none());
+    let version = sync()["metadata"]["resourceVersion"].clone();
+    wait::stays("nobody writes it again", Duration::from_secs(3), || sync()["metadata"]["resourceVersion"] == version);
+    on.switch(&standby, "n2");
 }
 
 /// In Endpoints, which the primary's service is made of; one of Patroni's leads and follows.

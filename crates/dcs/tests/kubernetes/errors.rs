@@ -39,6 +39,7 @@ async fn whatever_is_wrong_is_a_sentence_with_what_to_do() {
     let kube = Arc::new(kube);
     let place = Place::new(&kube, "errors", false);
     a_wrong_token(&place).await;
+    a_token_that_was_replaced(&place).await;
     a_wrong_address(&place).await;
     another_authority(&place).await;
     an_expired_client_certificate(&place).await;
@@ -55,6 +56,28 @@ async fn a_wrong_token(place: &Place) {
     assert!(matches!(error, DcsError::Denied { .. }), "{error:?}");
     says(&text, &["list", &place.kube.url(), "Unauthorized", "token or certificate is wrong or has expired"]);
     assert!(!text.contains(secret) && !format!("{error:?}").contains(secret));
+}
+
+/// The file is younger than what was read of it: nobody sees the refusal.
+async fn a_token_that_was_replaced(place: &Place) {
+    let token = place.kube.dir().join("rotated");
+    std::fs::write(&token, &place.kube.pod_token).expect("written");
+    let kubeconfig = format!(
+        "clusters: [{{name: c, cluster: {{server: '{}', certificate-authority: ca.crt}}}}]\n\
+         users: [{{name: u, user: {{tokenFile: rotated}}}}]\n\
+         contexts: [{{name: rotated, context: {{cluster: c, user: u}}}}]\n",
+        place.kube.url()
+    );
+    let path = place.kube.dir().join("rotated.kubeconfig");
+    std::fs::write(&path, kubeconfig).expect("written");
+    std::fs::write(&token, "it-was-valid-once").expect("written");
+    let dcs = client(place, Access::kubeconfig(&path, Some("rotated")).expect("a kubeconfig"));
+    let (error, _) = refusal(&dcs, SOON).await;
+    assert!(matches!(error, DcsError::Denied { .. }), "{error:?}");
+    std::fs::write(&token, &place.kube.pod_token).expect("written");
+    dcs.load(Freshness::Linearizable, SOON).await.expect("the new token is read");
+    std::fs::write(&token, "it-was-valid-once").expect("written");
+    dcs.load(Freshness::Linearizable, SOON).await.expect("it is not read for every request");
 }
 
 async fn a_wrong_address(place: &Place) {
