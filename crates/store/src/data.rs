@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut};
@@ -91,7 +92,7 @@ impl DataError {
 impl Data {
     /// Opens it, or makes it when it is empty, and reads all that is there.
     pub fn open(dir: &Path, name: &str) -> Result<(Data, State), DataError> {
-        std::fs::create_dir_all(dir).map_err(DataError::io("making it", dir))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(DataError::io("making it", dir))?;
         is_ours(dir)?;
         let lock = lock(dir)?;
         let identity = match read_identity(dir)? {
