@@ -233,6 +233,37 @@ fn count(at: SocketAddr) -> usize {
     answer["count"].as_str().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
+#[test]
+fn it_is_measured_under_etcds_names() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = store(&dir.path().join("data"));
+    let call = |path: &str, body: &Value| {
+        let reply = http::request(store.address(), "POST", path, Some(&body.to_string()), ANSWER_WITHIN);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    };
+    call("/v3/lease/grant", &json!({"TTL": "60"}));
+    for key in ["a", "b", "a"] {
+        call("/v3/kv/put", &json!({"key": BASE64.encode(key)}));
+    }
+    let text = http::request(store.address(), "GET", "/metrics", None, ANSWER_WITHIN).body;
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    };
+    for (name, expected) in [
+        ("etcd_server_has_leader", 1.0),
+        ("etcd_debugging_mvcc_keys_total", 2.0),
+        ("etcd_debugging_mvcc_current_revision", 4.0),
+        ("jogi_store_leases", 1.0),
+        ("jogi_store_term", 2.0),
+    ] {
+        assert_eq!(value(name), expected, "{name}");
+    }
+    assert!(value("etcd_disk_wal_fsync_duration_seconds_count") >= 5.0);
+    assert!(value("etcd_disk_wal_fsync_duration_seconds_sum") > 0.0);
+    assert!(value("etcd_mvcc_db_total_size_in_bytes") > value("etcd_mvcc_db_total_size_in_use_in_bytes"));
+}
+
 /// They cost a place in the history each, and nobody waits for them.
 #[test]
 fn a_thousand_watches_and_clients_that_never_read_hold_nobody_up() {

@@ -4,9 +4,10 @@
 //! Keep-alives of many leases are one entry.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jogi_kv::rpc::{CompactionRequest, LeaseKeepAliveResponse, ResponseHeader, TxnRequest};
 use jogi_kv::{Answer, Command, Millis, Operation, Refused, Store};
@@ -72,7 +73,16 @@ struct Shared {
     clock: Clock,
     store: RwLock<Store>,
     index: watch::Sender<u64>,
-    log_bytes: std::sync::atomic::AtomicU64,
+    log_bytes: AtomicU64,
+    syncs: AtomicU64,
+    sync_micros: AtomicU64,
+}
+
+/// Writes of the log, and the time that they took in all.
+#[derive(Clone, Copy, Debug)]
+pub struct Syncs {
+    pub count: u64,
+    pub total: Duration,
 }
 
 struct Proposal {
@@ -92,7 +102,9 @@ impl Node {
             clock,
             store: RwLock::new(store),
             index: watch::Sender::new(data.log.next_index() - 1),
-            log_bytes: std::sync::atomic::AtomicU64::new(data.log.bytes()),
+            log_bytes: AtomicU64::new(data.log.bytes()),
+            syncs: AtomicU64::new(0),
+            sync_micros: AtomicU64::new(0),
         });
         let (proposals, waiting) = sync_channel(WAITING);
         let mut writer = Writer { shared: shared.clone(), data, limits, snapshot_index, snapshot: None };
@@ -125,7 +137,12 @@ impl Handle {
     }
 
     pub fn log_bytes(&self) -> u64 {
-        self.shared.log_bytes.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn syncs(&self) -> Syncs {
+        let micros = self.shared.sync_micros.load(Ordering::Relaxed);
+        Syncs { count: self.shared.syncs.load(Ordering::Relaxed), total: Duration::from_micros(micros) }
     }
 
     /// The state. Only what is on the disk is in it. Not to be held across anything slow.
@@ -239,12 +256,16 @@ impl Writer {
         let commands: Vec<Command> = operations.into_iter().map(|operation| Command { at, operation }).collect();
         let entry = |(index, command): (u64, &Command)| Entry { index, term, data: command.clone().encode() };
         let entries: Vec<Entry> = (first..).zip(&commands).map(entry).collect();
+        let began = Instant::now();
         self.data.log.append(&entries)?;
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.sync_micros.fetch_add(micros, Ordering::Relaxed);
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         let results = {
             let mut store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner);
             commands.iter().map(|command| store.apply(command)).collect()
         };
-        self.shared.log_bytes.store(self.data.log.bytes(), std::sync::atomic::Ordering::Relaxed);
+        self.shared.log_bytes.store(self.data.log.bytes(), Ordering::Relaxed);
         self.shared.index.send_replace(self.data.log.next_index() - 1);
         Ok(results)
     }

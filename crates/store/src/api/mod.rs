@@ -1,9 +1,10 @@
-//! etcd's JSON gateway: `/v3/…`, the same under `/v3beta`, `/version`, `/health`.
+//! etcd's JSON gateway: `/v3/…`, the same under `/v3beta`, `/version`, `/health`, `/metrics`.
 //!
 //! Bodies, texts, codes and HTTP statuses are those of etcd 3.4, with one difference: a request's body is read whole
 //! before the first answer, also that of a watch.
 
 mod calls;
+mod metrics;
 mod watch;
 
 use std::sync::Arc;
@@ -85,6 +86,7 @@ pub(crate) fn router(api: Api) -> Router {
         .nest("/v3beta", v3)
         .route("/version", get(version))
         .route("/health", get(health))
+        .route("/metrics", get(metrics::metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
         .with_state(api)
 }
