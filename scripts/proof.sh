@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|mutations|models|store|versions|kubernetes|all]
+# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|mutations|models|store|stores|versions|kubernetes|all]
 #
 #   red       each protection switched off in turn: the tests that then show the harm
 #   gap       for how long a host that was frozen with its guard acknowledges commits after the thaw
@@ -7,6 +7,7 @@
 #   mutations each protection taken away from simulated herds until a check notices
 #   models    300 random sequences on PostgreSQL and on its model, 300 on etcd and on its model
 #   store     the built-in store killed 200 times while clients write; its state machine beside etcd with ten seeds
+#   stores    herds of ours and with one of Patroni's on every other store, the losses of the store among it
 #   kubernetes builds the API server where it is missing, the tests on it, and requests at rest beside Patroni's
 #   versions  the black-box tests against other PostgreSQL versions
 set -eu
@@ -15,7 +16,7 @@ cd "$(dirname "$0")/.."
 run() { echo "+ $*"; "$@"; }
 echo "proof of $(git describe --always --dirty) on $(date -u +%F)"
 
-red() { run cargo nextest run -p jogi --no-fail-fast --run-ignored only -E 'not (binary(frozen_host) or binary(kubernetes))'; }
+red() { run cargo nextest run -p jogi --no-fail-fast --run-ignored only -E 'not (binary(frozen_host) or binary(kubernetes) or binary(other_stores))'; }
 gap() { run cargo nextest run -p jogi --test frozen_host --run-ignored only --no-capture; }
 seeds() { JOGI_SIM_SEEDS="0..${SEEDS:-200000}" run cargo nextest run -p jogi-sim --test seeds --no-capture; }
 mutations() { run cargo nextest run -p jogi-sim --test mutations --run-ignored only --no-capture; }
@@ -33,6 +34,7 @@ store() {
         JOGI_KV_SEED=$seed run cargo nextest run -p jogi-kv --test etcd
     done
 }
+stores() { run cargo nextest run -p jogi --test other_stores --run-ignored all --no-fail-fast --no-capture; }
 kubernetes() {
     [ -x /var/cache/jogi/kube-apiserver/kube-apiserver ] || run scripts/kube-apiserver.sh build
     run cargo nextest run -p jogi-dcs --test kubernetes
@@ -49,6 +51,7 @@ case "$what" in
     store) store ;;
     versions) versions ;;
     kubernetes) kubernetes ;;
+    stores) stores ;;
     all)
         red
         gap
@@ -58,9 +61,10 @@ case "$what" in
         store
         versions
         kubernetes
+        stores
         ;;
     *)
-        echo "usage: scripts/proof.sh [red|gap|seeds|mutations|models|store|versions|kubernetes|all]" >&2
+        echo "usage: scripts/proof.sh [red|gap|seeds|mutations|models|store|stores|versions|kubernetes|all]" >&2
         exit 2
         ;;
 esac
