@@ -147,4 +147,5 @@ fi
 if [ "$what" = test ]; then
     "$(dirname "$0")/patroni.sh" >/dev/null || true
     "$(dirname "$0")/stores.sh" consul >/dev/null || true
+    "$(dirname "$0")/moto.sh" >/dev/null || true
 fi

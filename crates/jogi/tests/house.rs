@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crate → what of ours it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("jogi-core", &[]),
     ("jogi-config", &["core"]),
     ("jogi-kv", &[]),
@@ -14,12 +14,13 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("jogi-dcs", &["net", "config", "core"]),
     ("jogi-pg", &["net", "config", "core"]),
     ("jogi-agent", &["dcs", "pg", "net", "config", "core"]),
+    ("jogi-archive", &["pg", "net", "core"]),
     ("jogi-ctl", &["dcs", "pg", "net", "config", "core"]),
     ("jogi-store", &["kv", "net"]),
     ("jogi-up", &["agent", "pg", "net", "config", "core"]),
     ("jogi-sim", &["core", "config"]),
     ("jogi-testkit", &["dcs", "pg", "net", "config", "core"]),
-    ("jogi", &["agent", "ctl", "up", "store", "pg", "config", "sim", "net", "core"]),
+    ("jogi", &["agent", "archive", "ctl", "up", "store", "pg", "config", "sim", "net", "core"]),
 ];
 
 /// What the pure crates may take from outside.
