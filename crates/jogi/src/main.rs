@@ -26,6 +26,8 @@ enum Command {
     Agent(agent::Arguments),
     /// Looks at a cluster and changes it. Also when called as `patronictl`.
     Ctl(Box<jogi_ctl::Options>),
+    /// WAL in object storage, in WAL-G's layout. Also when called as `wal-g`.
+    Archive(jogi_archive::Options),
     /// A herd of members on this machine, with a store of its own, for trying and for development.
     Up(jogi_up::Options),
     Store(Box<jogi_store::Options>),
@@ -41,18 +43,21 @@ fn main() -> ExitCode {
     match command {
         Command::Agent(arguments) => agent::main(arguments),
         Command::Ctl(options) => jogi_ctl::main(*options),
+        Command::Archive(options) => jogi_archive::main(options),
         Command::Up(options) => jogi_up::main(&options),
         Command::Store(options) => jogi_store::main(&options),
         Command::Sim(arguments) => sim::main(arguments),
     }
 }
 
-/// The arguments as if we had been called by our own name: `patroni X` is `jogi agent X`, `patronictl X` is `jogi ctl X`.
+/// The arguments as if we had been called by our own name: `patroni X` is `jogi agent X`, `patronictl X` is `jogi ctl X`,
+/// `wal-g X` is `jogi archive X`.
 fn arguments(given: Vec<OsString>) -> Vec<OsString> {
     let called = given.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
     let command = match called {
         Some("patroni") => "agent",
         Some("patronictl") => "ctl",
+        Some("wal-g") => "archive",
         _ => return given,
     };
     let rest = given.into_iter().skip(1);
@@ -71,10 +76,11 @@ mod tests {
     }
 
     #[test]
-    fn we_answer_to_patronis_names() {
+    fn we_answer_to_others_names() {
         let words = |given: &[&str]| arguments(given.iter().map(OsString::from).collect());
         assert_eq!(words(&["/usr/bin/patroni", "/etc/p.yml"]), ["jogi", "agent", "/etc/p.yml"]);
         assert_eq!(words(&["patronictl", "-c", "f", "list"]), ["jogi", "ctl", "-c", "f", "list"]);
+        assert_eq!(words(&["/bin/wal-g", "wal-fetch", "f", "p"]), ["jogi", "archive", "wal-fetch", "f", "p"]);
         assert_eq!(words(&["jogi", "agent", "x"]), ["jogi", "agent", "x"]);
     }
 }

@@ -12,7 +12,7 @@ use jogi_testkit::{http, require, wait};
 
 use crate::{Place, open, read, segment};
 
-const UP_WITHIN: Duration = Duration::from_secs(60);
+const UP_WITHIN: Duration = Duration::from_secs(100);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const FIVE: &str = "000000010000000000000005";
 
