@@ -23,6 +23,8 @@ pub(super) struct Divergence {
     /// What the leader said, until it has been judged.
     pub theirs: Option<Lineage>,
     ours: Option<Local>,
+    /// Ours was compared as the running server told of it, which may be a timeline behind; its directory was not read.
+    told: bool,
     /// The history of our own timeline, read from `pg_wal`.
     our_history: Option<History>,
     /// From where on our log is given up, and to where that has been said.
@@ -122,6 +124,10 @@ impl Divergence {
         *self = Divergence { state: State::Rewound, ..Divergence::default() };
     }
 
+    fn compare_anew(&mut self) {
+        *self = Divergence { state: State::Check, fine_at: self.fine_at, ..Divergence::default() };
+    }
+
     /// pg_rewind has left WAL in place that is on no other member's branch, as far as is known. A directory that an earlier
     /// pg_rewind had begun on may have been whole already.
     fn is_left_apart(&self) -> bool {
@@ -150,8 +156,7 @@ impl Ha {
     /// Compares, rewinds or copies as far as needed. `None`: nothing stands in the way of streaming.
     pub(super) fn divergence_turn(&mut self) -> Option<Decision> {
         if matches!(self.divergence.state, State::Fine | State::Rewound) && self.strays() {
-            let fine_at = self.divergence.fine_at;
-            self.divergence = Divergence { state: State::Check, fine_at, ..Divergence::default() };
+            self.divergence.compare_anew();
         }
         match self.divergence.state {
             State::Fine | State::Rewound | State::Failed => None,
@@ -278,6 +283,7 @@ impl Ha {
                     self.given_up(ours, &theirs),
                 );
                 self.note(NoteLevel::Warning, text);
+                self.divergence.told = running;
                 self.divergence.state = State::Need;
                 self.rewind()
             }

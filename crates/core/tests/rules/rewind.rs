@@ -2,6 +2,7 @@
 
 use jogi_core::ha::server::ControlState;
 use jogi_core::ha::{Failure, Found, Yield};
+use jogi_core::{Lsn, Timeline};
 
 use crate::bench::{self, Bench, control, view};
 
@@ -76,6 +77,38 @@ fn a_directory_that_an_earlier_rewind_had_finished_needs_no_other() {
     b.pass(600);
     until_rewind(&mut b);
     rewound(&mut b, false);
+    b.settle_until("launch");
+    b.expect("launch");
+}
+
+/// A running standby can tell of a timeline that its WAL has left since. pg_rewind, which goes by the directory, finds
+/// nothing to do, and the directory shows that all is well.
+#[test]
+fn a_standby_that_told_of_a_timeline_it_had_left_is_compared_again_by_its_directory() {
+    let mut b = Bench::begin(Found::default());
+    b.looked(bench::standby(1, 3000));
+    b.see(view(&bench::herd_on(Some("b"), 2)));
+    b.settle_until("compare");
+    b.expect("compare");
+    b.done(Yield::Lineage(bench::lineage(2, &[(1, 2500)])));
+    assert!(b.notes().iter().any(|n| n.contains("is not part of b's")), "as it told");
+    let left = || bench::stopped(control(2, ControlState::ShutDownInRecovery, 3000));
+    b.expect("signal");
+    b.done(Yield::Done);
+    b.exited();
+    b.looked(left());
+    b.settle_until("rewind");
+    b.expect("rewind");
+    b.done(Yield::Rewound { changed: false });
+    b.expect("settle");
+    b.done(Yield::Done);
+    b.looked(left());
+    b.look_again();
+    b.settle_until("find-end-of-wal");
+    b.expect("find-end-of-wal");
+    b.done(Yield::EndOfWal { timeline: Timeline(2), end: Lsn(3000), complete: true });
+    b.expect("compare");
+    b.done(Yield::Lineage(bench::lineage(2, &[(1, 2500)])));
     b.settle_until("launch");
     b.expect("launch");
 }

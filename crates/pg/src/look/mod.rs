@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jogi_core::ha::Server;
 use jogi_core::ha::server::{Accepting, DataDir, Process, Row};
-use jogi_core::{Tick, Timeline, Wall};
+use jogi_core::{Lsn, Tick, Timeline, Wall};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -54,8 +54,17 @@ pub struct Looker {
     pending: Option<Pending>,
     /// When a fresh connection was last answered.
     fresh_at: Option<Instant>,
-    /// The timeline last seen on this start of a standby; it stays true when its wal receiver ends.
-    last_timeline: Option<(Wall, Timeline)>,
+    /// What this start of a standby last said of its timeline.
+    last_timeline: Option<LastTimeline>,
+}
+
+/// A standby's timeline, as it or its wal receiver said it. It stays true for as long as no more WAL has come: what came
+/// since and was never seen with a wal receiver may have brought other timelines.
+#[derive(Debug, Clone, Copy)]
+struct LastTimeline {
+    started: Wall,
+    timeline: Timeline,
+    position: Lsn,
 }
 
 #[derive(Debug)]
@@ -181,20 +190,26 @@ impl Looker {
         })
     }
 
-    /// A standby without a wal receiver is on the timeline that it was last seen on; one never seen before is
-    /// asked over the replication protocol.
+    /// A standby without a wal receiver is on the timeline that it was last seen on, if no WAL has come since. Otherwise it
+    /// is asked over the replication protocol, and where it does not answer that, the last one seen is the best known.
     async fn find_timeline(&mut self, instance: &Instance, row: &mut Row, until: Instant) {
+        let (started, position) = (row.postmaster_start, row.position());
         if row.timeline.is_none() {
-            let remembered = self.last_timeline.filter(|(started, _)| *started == row.postmaster_start);
-            row.timeline = match remembered {
-                Some((_, timeline)) => Some(timeline),
-                None => replication::identify(&instance.local_replication_target(), left(until))
-                    .await
-                    .ok()
-                    .map(|identity| identity.timeline),
+            let last = self.last_timeline.filter(|last| last.started == started);
+            row.timeline = match last {
+                Some(last) if last.position == position => Some(last.timeline),
+                _ => match replication::identify(&instance.local_replication_target(), left(until)).await {
+                    Ok(identity) => Some(identity.timeline),
+                    // Not kept as seen at this position.
+                    Err(_) => {
+                        row.timeline = last.map(|last| last.timeline);
+                        return;
+                    }
+                },
             };
         }
-        self.last_timeline = row.timeline.map(|timeline| (row.postmaster_start, timeline)).filter(|_| row.in_recovery);
+        let seen = row.timeline.filter(|_| row.in_recovery);
+        self.last_timeline = seen.map(|timeline| LastTimeline { started, timeline, position });
     }
 }
 

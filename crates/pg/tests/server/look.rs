@@ -10,7 +10,7 @@ use jogi_pg::postmaster::Signal;
 use jogi_pg::slots;
 use serde_json::json;
 
-use crate::common::{LONG, Place, can};
+use crate::common::{LONG, Member, Place, can};
 
 fn slot(name: &str) -> SlotName {
     SlotName(name.into())
@@ -70,6 +70,27 @@ async fn a_primary_and_its_replica_are_seen() {
     let stopped = a.look().await;
     let DataDir::Present(control) = stopped.data else { panic!("it is there") };
     assert_eq!((stopped.process, control.state), (Process::Stopped, ControlState::ShutDown));
+
+    // But not on one that more WAL has left since: a whole timeline came and went between two looks.
+    a.start(&a.setup(Mode::Standby { upstream: None })).await;
+    a.sql("SELECT pg_promote()").await;
+    a.sql("CREATE TABLE later (n int)").await;
+    until(&b, "SELECT to_regclass('later') IS NOT NULL").await;
+    a.stop();
+    until(&b, "SELECT count(*) = 0 FROM pg_stat_wal_receiver").await;
+    let alone = b.look().await.row.expect("a row");
+    assert_eq!((alone.timeline, alone.receiver), (Some(jogi_core::Timeline(2)), None));
+}
+
+/// Asks without a look.
+async fn until(member: &Member, condition: &str) {
+    for _ in 0..600 {
+        if member.value(condition).await == "t" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never true: {condition}");
 }
 
 #[tokio::test]
