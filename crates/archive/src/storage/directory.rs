@@ -53,7 +53,7 @@ impl Storage for Directory {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Chunks>, StorageError> {
-        let opened = self.blocking("read", key, |path| found(File::open(path))).await?;
+        let opened = self.blocking("read", key, open_or_absent).await?;
         Ok(opened.map(stream))
     }
 
@@ -92,6 +92,21 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Absent is what its folder lacks. A folder that is not there says nothing: where a share is not mounted, an empty
+/// directory stands in its place, and a recovery that takes that for an answer ends early.
+fn open_or_absent(path: &Path) -> io::Result<Option<File>> {
+    let opened = found(File::open(path))?;
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    if opened.is_none() && !folder.is_dir() {
+        let said = format!(
+            "there is no folder {}: nothing was ever archived here, or a share is not mounted",
+            folder.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::NotFound, said));
+    }
+    Ok(opened)
 }
 
 fn write_whole(path: &Path, chunks: Chunks) -> io::Result<u64> {

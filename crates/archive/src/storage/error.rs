@@ -112,6 +112,7 @@ impl StorageError {
         let fault = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
             io::ErrorKind::PermissionDenied => Fault::Denied,
+            io::ErrorKind::NotFound => Fault::Bucket,
             _ => Fault::of(&said),
         };
         StorageError { fault, place: place.to_owned(), tried: format!("{verb} {key}"), said }

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use jogi_archive::check::check;
+use jogi_archive::storage::Fault;
 use jogi_archive::wal::{Fetched, Prefetched, Pushed, WalError, fetch, prefetch, push};
 
 use crate::{Place, read, segment};
@@ -116,6 +117,12 @@ async fn absent_damaged_and_unreachable_are_told_apart() {
     let place = Place::new();
     let archive = place.archive(&[]);
     let to = place.path("RECOVERYXLOG");
+    // An empty directory: what an unmounted share leaves.
+    match fetch(&archive, FIVE, &to, None).await {
+        Err(WalError::Storage(error)) => assert_eq!(error.fault, Fault::Bucket, "{error}"),
+        other => panic!("{other:?}"),
+    }
+    fs::create_dir(place.path("archive/wal_005")).expect("made");
     assert_eq!(fetch(&archive, FIVE, &to, None).await.expect("an answer"), Fetched::Absent);
 
     push(&archive, &place.file(FIVE, &segment(5, 1))).await.expect("archived");
