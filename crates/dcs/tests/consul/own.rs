@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jogi_config::{Secret, local};
-use jogi_core::view::{Key, Write, Written};
+use jogi_config::{HostPort, Secret, local};
+use jogi_core::view::{Condition, Expect, Key, Write, Written};
 use jogi_dcs::suite::{self, SOON};
-use jogi_dcs::{Beat, Consul, Dcs, DcsError, Freshness};
+use jogi_dcs::{Acquired, Beat, Consul, Dcs, DcsError, Freshness};
 use jogi_testkit::consul;
+use jogi_testkit::proxy::{Harm, Proxy};
 
 use crate::contract::{place, section};
 
@@ -85,4 +86,35 @@ async fn a_member_is_registered_as_a_service() {
             None => assert!(!found.contains("demo"), "{found}"),
         }
     }
+}
+
+/// The answers of the first tries are lost after they were applied: the second must not take its own work for another's.
+#[tokio::test]
+async fn answers_lost_after_the_change_was_made() {
+    if consul::find().is_none() {
+        return;
+    }
+    let server = consul::Consul::start();
+    let proxy = Proxy::to(server.address());
+    let dcs = client(local::Consul { address: HostPort::new("127.0.0.1", proxy.address().port()), ..section(&server) });
+    let session = dcs.open_session(suite::TTL, SOON).await.expect("a session");
+    let free = Expect::free();
+    let (taken, ()) = tokio::join!(dcs.acquire(&session, &free, SOON), lose_answers(&proxy));
+    let Ok(Acquired::Yes { created, .. }) = taken else { panic!("{taken:?}") };
+    let status = Write::put(Key::Status, r#"{"optime":7}"#).when(Condition::Absent).while_leader(&created);
+    let (written, ()) = tokio::join!(dcs.write(&status, SOON), lose_answers(&proxy));
+    assert!(!matches!(written, Ok(Written::Conflict)), "ours was not another's: {written:?}");
+    let view = dcs.load(Freshness::Linearizable, SOON).await.expect("a reading");
+    assert_eq!(view.cluster.status.optime.0, 7);
+    let (released, ()) = tokio::join!(dcs.release(&created, Some(r#"{"optime":9}"#), SOON), lose_answers(&proxy));
+    assert!(matches!(released, Ok(true)), "{released:?}");
+    let view = dcs.load(Freshness::Linearizable, SOON).await.expect("a reading");
+    assert_eq!((view.cluster.leader.is_none(), view.cluster.status.optime.0), (true, 9));
+}
+
+async fn lose_answers(proxy: &Proxy) {
+    proxy.harm(Harm::SwallowAnswers);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    proxy.harm(Harm::None);
+    proxy.cut();
 }

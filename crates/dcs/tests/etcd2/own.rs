@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jogi_dcs::suite::SOON;
-use jogi_dcs::{Dcs, DcsError, Etcd2, Etcd3Options, Freshness};
+use jogi_core::view::{Condition, Expect, Key, Write, Written};
+use jogi_dcs::suite::{self, SOON};
+use jogi_dcs::{Acquired, Dcs, DcsError, Etcd2, Etcd3Options, Freshness};
 use jogi_testkit::etcd::Etcd;
 use jogi_testkit::proxy::{Harm, Proxy};
 use jogi_testkit::require::{Need, can};
@@ -44,4 +45,35 @@ async fn a_server_without_the_v2_api_is_said() {
     let error = error.expect_err("etcd 3.4 has it switched off");
     assert!(matches!(error, DcsError::Server { .. } | DcsError::Garbled { .. }), "{error}");
     assert!(error.to_string().contains("--enable-v2"), "{error}");
+}
+
+/// The answers of the first tries are lost after they were applied: the second must not take its own work for another's.
+#[tokio::test]
+async fn answers_lost_after_the_change_was_made() {
+    if !can(&[Need::Program("etcd")]) {
+        return;
+    }
+    let server = OneEtcd::start();
+    let proxy = Proxy::to(server.0.address(0));
+    let dcs = client(vec![proxy.url()]);
+    let session = dcs.open_session(suite::TTL, SOON).await.expect("a session");
+    let free = Expect::free();
+    let (taken, ()) = tokio::join!(dcs.acquire(&session, &free, SOON), lose_answers(&proxy));
+    let Ok(Acquired::Yes { created, .. }) = taken else { panic!("{taken:?}") };
+    let status = Write::put(Key::Status, r#"{"optime":7}"#).when(Condition::Absent).while_leader(&created);
+    let (written, ()) = tokio::join!(dcs.write(&status, SOON), lose_answers(&proxy));
+    assert!(!matches!(written, Ok(Written::Conflict)), "ours was not another's: {written:?}");
+    let view = dcs.load(Freshness::Linearizable, SOON).await.expect("a reading");
+    assert_eq!(view.cluster.status.optime.0, 7);
+    let (released, ()) = tokio::join!(dcs.release(&created, Some(r#"{"optime":9}"#), SOON), lose_answers(&proxy));
+    assert!(matches!(released, Ok(true)), "{released:?}");
+    let view = dcs.load(Freshness::Linearizable, SOON).await.expect("a reading");
+    assert_eq!((view.cluster.leader.is_none(), view.cluster.status.optime.0), (true, 9));
+}
+
+async fn lose_answers(proxy: &Proxy) {
+    proxy.harm(Harm::SwallowAnswers);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    proxy.harm(Harm::None);
+    proxy.cut();
 }
