@@ -101,6 +101,29 @@ fn the_primarys_host_dies_and_the_synchronous_standby_has_every_row() {
     herd.assert_nothing_lost(&journal);
 }
 
+/// Patroni 4.1 sets `*` then, and the member that is not to be waited for confirms.
+#[test]
+fn strict_mode_without_a_standby_to_name_lets_nobody_else_confirm() {
+    let Some(spec) = common::spec_on_loopback() else { return };
+    let tags = |nosync: bool| json!({"tags": {"nosync": nosync}});
+    let spec = spec.members(2).dcs(json!({"synchronous_mode": true, "synchronous_mode_strict": true}));
+    let herd = spec.member_config("n2", tags(true)).start();
+    let leader = herd.wait_leader();
+    let placeholder = "__patroni_strict_sync_replica_placeholder__";
+    wait_names(leader, placeholder);
+    wait_key(&herd, "n1", 0, "");
+    assert!(!commits(leader, "priority"), "the nosync member confirmed");
+    patch(&herd, json!({"synchronous_mode": "quorum"}));
+    wait_names(leader, &format!("ANY 1 ({placeholder})"));
+    assert!(!commits(leader, "quorum"), "the nosync member confirmed");
+
+    herd.member("n2").change_config(tags(false));
+    herd.member("n2").signal_agent(process::Signal::HUP);
+    wait_names(leader, "ANY 1 (n2)");
+    wait::until("commits go on", SETTLES, || commits(leader, "with_a_standby"));
+    wait_key(&herd, "n1", 0, "n2");
+}
+
 #[test]
 fn strict_mode_holds_commits_and_modes_are_switched_while_it_runs() {
     let Some(spec) = common::spec_on_loopback() else { return };

@@ -2,8 +2,8 @@
 //!
 //! The path is matched by what it contains, in a fixed order, as load balancers are configured for it.
 //!
-//! The snapshot answers. Only a replica that it shows as lagging is asked itself before it is refused: what the leader
-//! has published may be younger than the last look at our server, and a replica that keeps up must not fall out of
+//! The snapshot answers. Only a replica that it shows as not keeping up is asked itself before it is refused: what the
+//! leader has published may be younger than the last look at our server, and a replica that keeps up must not fall out of
 //! a load balancer for that.
 
 use std::time::Duration;
@@ -24,10 +24,9 @@ const LOOK_PATIENCE: Duration = Duration::from_millis(50);
 pub(super) async fn get(api: &Api, path: &str, query: &Query, bare: bool) -> Answer {
     let mut snapshot = api.snapshot();
     let mut live = None;
-    if let Some(lag) = query.bytes("lag")
-        && let shown = Status::of_snapshot(&snapshot)
+    if let shown = Status::of_snapshot(&snapshot)
         && shown.role() == "replica"
-        && is_lagging(&shown, lag)
+        && !keeps_up(&shown, query)
     {
         live = api.live.look(LOOK_PATIENCE).await;
         snapshot = api.snapshot();
@@ -54,8 +53,8 @@ struct Health<'a> {
 impl<'a> Health<'a> {
     fn new(status: &'a Status<'a>, holds_lock: bool, query: &Query) -> Health<'a> {
         let role = status.role();
-        let lags = query.bytes("lag").is_some_and(|lag| is_lagging(status, lag));
-        let replica = role == "replica" && status.is_running() && !status.snapshot.local.tags.noloadbalance() && !lags;
+        let balanced = !status.snapshot.local.tags.noloadbalance();
+        let replica = role == "replica" && status.is_running() && balanced && keeps_up(status, query);
         // In pause, without a store, the role is all there is to go by.
         if status.snapshot.cluster.is_none() && status.snapshot.settings.pause {
             let (primary, standby_leader) = (role == "primary", role == "standby_leader");
@@ -118,6 +117,14 @@ impl<'a> Health<'a> {
             Some(other) => python::str(other).to_lowercase() == wanted,
         })
     }
+}
+
+/// Whether a replica replicates as it is asked to: within `lag`, and in the state `replication_state` (which Patroni has
+/// from 4.2 on).
+fn keeps_up(status: &Status<'_>, query: &Query) -> bool {
+    let lags = query.bytes("lag").is_some_and(|lag| is_lagging(status, lag));
+    let in_state = |wanted: &str| status.replication_state() == Some(wanted);
+    !lags && query.first("replication_state").is_none_or(in_state)
 }
 
 /// Whether more than `lag` bytes are missing.

@@ -6,6 +6,11 @@ use std::fmt;
 use super::Names;
 use crate::MemberName;
 
+/// Stands for the standby that is yet to come while strict mode has nobody to wait for: Patroni's from 4.2 on. `*`, which
+/// 4.1 sets, lets anybody confirm who streams, a `nosync` member or `pg_receivewal` too. No member may be called so.
+/// Only the server on which it is set reads it: members of 4.1 beside it see nothing of it.
+pub const PLACEHOLDER: &str = "__patroni_strict_sync_replica_placeholder__";
+
 /// How the named standbys are chosen from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
@@ -27,6 +32,8 @@ pub struct StandbyNames {
     pub names: Names,
     /// `*` is in the list: every standby counts, known or not.
     pub star: bool,
+    /// The list is [`PLACEHOLDER`] alone: no standby counts, and commits wait.
+    pub held: bool,
 }
 
 /// The text is no value that PostgreSQL would take.
@@ -46,7 +53,7 @@ impl StandbyNames {
     pub fn all(names: Names) -> StandbyNames {
         match names.len() {
             0 => StandbyNames::off(),
-            number => StandbyNames { kind: Kind::Priority, number: count(number), names, star: false },
+            number => StandbyNames { kind: Kind::Priority, number: count(number), names, ..StandbyNames::off() },
         }
     }
 
@@ -55,12 +62,17 @@ impl StandbyNames {
         if names.is_empty() || number == 0 {
             return StandbyNames::off();
         }
-        StandbyNames { kind: Kind::Quorum, number, names, star: false }
+        StandbyNames { kind: Kind::Quorum, number, names, ..StandbyNames::off() }
     }
 
-    /// Some standby has to confirm, whichever it is: commits wait while there is none.
-    pub fn somebody(kind: Kind) -> StandbyNames {
-        StandbyNames { kind, number: 1, names: Names::new(), star: true }
+    /// Commits wait until there are standbys to name.
+    pub fn held(kind: Kind) -> StandbyNames {
+        StandbyNames { kind, number: 1, held: true, ..StandbyNames::off() }
+    }
+
+    /// Whether it names members, each by its name.
+    pub fn names_members(&self) -> bool {
+        !self.star && !self.names.is_empty()
     }
 
     /// Reads a value in force. `FIRST`, `ANY` and plain lists, names quoted or not.
@@ -94,6 +106,9 @@ impl fmt::Display for StandbyNames {
         let mut list: Vec<String> = self.names.iter().map(|name| quoted(name.as_str())).collect();
         if self.star {
             list = vec!["*".to_owned()];
+        }
+        if self.held {
+            list = vec![PLACEHOLDER.to_owned()];
         }
         let listed = list.join(",");
         match self.kind {
@@ -216,6 +231,9 @@ fn names_of(list: &[Token], kind: Kind, number: u32) -> Result<StandbyNames, Str
             Token::Open | Token::Close => return Err("a bracket is not expected there".to_owned()),
         }
     }
+    if read.names.len() == 1 && read.names.remove(PLACEHOLDER) {
+        read.held = !read.star;
+    }
     Ok(read)
 }
 
@@ -245,7 +263,7 @@ mod tests {
             ("any 1 (\"x y\",\"a\"\"b\",any)", Kind::Quorum, 1, vec!["a\"b", "any", "x y"], false),
             ("*", Kind::Priority, 1, vec![], true),
         ] {
-            let expected = StandbyNames { kind, number, names: names(&members), star };
+            let expected = StandbyNames { kind, number, names: names(&members), star, held: false };
             assert_eq!(parsed(text), expected, "{text}");
         }
     }
@@ -268,8 +286,8 @@ mod tests {
             (StandbyNames::any(1, names(&["any", "9a", "a\"b"])), "ANY 1 (\"9a\",\"a\"\"b\",\"any\")"),
             (StandbyNames::any(1, names(&["b"])), "ANY 1 (b)"),
             (StandbyNames::any(0, names(&[])), ""),
-            (StandbyNames::somebody(Kind::Priority), "*"),
-            (StandbyNames::somebody(Kind::Quorum), "ANY 1 (*)"),
+            (StandbyNames::held(Kind::Priority), "__patroni_strict_sync_replica_placeholder__"),
+            (StandbyNames::held(Kind::Quorum), "ANY 1 (__patroni_strict_sync_replica_placeholder__)"),
         ] {
             assert_eq!(value.to_string(), text);
             assert_eq!(parsed(text), value, "{text} reads as what was written");
@@ -284,6 +302,7 @@ mod tests {
             ("1 (a,b)", vec![]),
             ("ANY 1 (a)", vec!["a"]),
             ("*", vec![]),
+            (PLACEHOLDER, vec![]),
         ] {
             assert_eq!(parsed(text).indispensable(), names(&who), "{text}");
         }

@@ -59,7 +59,7 @@ pub fn next(s: &Standing) -> Plan {
         return key(s.active.clone());
     }
     let target = match (&s.active | &s.voters, s.strict) {
-        (nobody, true) if nobody.is_empty() => StandbyNames::somebody(Kind::Priority),
+        (nobody, true) if nobody.is_empty() => StandbyNames::held(Kind::Priority),
         (names, _) => StandbyNames::all(names),
     };
     if s.names != target || !s.in_force {
@@ -75,6 +75,7 @@ pub fn next(s: &Standing) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::names::PLACEHOLDER;
 
     fn set(text: &str) -> Names {
         text.split_whitespace().map(MemberName::from).collect()
@@ -137,7 +138,7 @@ mod tests {
                 Standing { strict: true, unwilling: set("b"), ..gone.clone() },
                 key(""),
             ),
-            ("strict: then for anybody", Standing { strict: true, voters: set(""), ..gone }, names("*")),
+            ("strict: then for whoever comes", Standing { strict: true, voters: set(""), ..gone }, names(PLACEHOLDER)),
             ("another is better: both are waited for", swap.clone(), names("2 (b,c)")),
             (
                 "and neither named before the other has caught up",

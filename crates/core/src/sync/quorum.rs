@@ -12,7 +12,7 @@
 //! Only one step is taken at a time. The next one is found anew from what then stands, so that a step that was
 //! interrupted, refused or overtaken needs no memory.
 
-use super::{Change, Kind, Names, Plan, StandbyNames};
+use super::{Change, Names, Plan, StandbyNames};
 use crate::MemberName;
 
 /// How things stand on the leader.
@@ -26,7 +26,7 @@ pub struct State {
     pub voters: Names,
     /// N.
     pub number: u32,
-    /// S; empty when the names are `*`.
+    /// S; empty when the names are `*` or the placeholder.
     pub sync: Names,
     /// C: how many of S are known to have everything from before the names were in force.
     pub confirmed: u32,
@@ -430,9 +430,9 @@ impl Resolver {
 
 /// What a value of another kind reads as here: names of which all have to confirm are a quorum of all.
 pub fn as_quorum(names: &StandbyNames) -> (u32, Names) {
-    match names.star || names.kind == Kind::Off {
-        true => (0, Names::new()),
-        false => (names.number, names.names.clone()),
+    match names.names_members() {
+        true => (names.number, names.names.clone()),
+        false => (0, Names::new()),
     }
 }
 

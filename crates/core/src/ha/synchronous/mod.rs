@@ -165,7 +165,7 @@ impl Ha {
         if !s.in_force {
             return Plan::Change(Change::Names(self.quorum_names(number, sync)));
         }
-        if s.names.kind == Kind::Priority && !s.names.star {
+        if s.names.kind == Kind::Priority && s.names.names_members() {
             return Plan::Change(Change::Names(StandbyNames::any(number, sync)));
         }
         // Strict: commits wait for the return of those who have everything.
@@ -197,12 +197,10 @@ impl Ha {
         }
     }
 
-    /// Strict: with nobody to wait for, commits wait for anybody.
+    /// Strict: with nobody to wait for, commits wait for whoever comes.
     fn quorum_names(&self, number: u32, names: Names) -> StandbyNames {
         match StandbyNames::any(number, names) {
-            nobody if nobody == StandbyNames::off() && self.settings.sync_strict => {
-                StandbyNames::somebody(Kind::Quorum)
-            }
+            nobody if nobody == StandbyNames::off() && self.settings.sync_strict => StandbyNames::held(Kind::Quorum),
             names => names,
         }
     }

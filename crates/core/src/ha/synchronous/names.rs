@@ -103,14 +103,14 @@ impl Ha {
             }
             (SyncMode::Off | SyncMode::Priority, true) if !standbys.is_empty() => StandbyNames::all(standbys),
             (_, _) if bootstrap || !self.settings.sync_strict => StandbyNames::off(),
-            (_, _) => self.somebody(),
+            (_, _) => self.held_names(),
         }
     }
 
-    pub(super) fn somebody(&self) -> StandbyNames {
+    pub(super) fn held_names(&self) -> StandbyNames {
         match self.settings.sync_mode {
-            SyncMode::Quorum => StandbyNames::somebody(Kind::Quorum),
-            SyncMode::Off | SyncMode::Priority => StandbyNames::somebody(Kind::Priority),
+            SyncMode::Quorum => StandbyNames::held(Kind::Quorum),
+            SyncMode::Off | SyncMode::Priority => StandbyNames::held(Kind::Priority),
         }
     }
 }

@@ -53,7 +53,7 @@ impl Ha {
     fn succession(&self, key: &SyncState) -> Succession {
         let me = self.me().clone();
         let alone = SyncState { leader: Some(me.clone()), ..SyncState::default() };
-        let nobody = if self.settings.sync_strict { self.somebody() } else { StandbyNames::off() };
+        let nobody = if self.settings.sync_strict { self.held_names() } else { StandbyNames::off() };
         if !self.settings.is_sync() {
             let stale = key.leader.is_some() || !key.standbys.is_empty();
             return Succession { key: stale.then(SyncState::default), names: None };
