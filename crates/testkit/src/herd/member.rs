@@ -33,7 +33,7 @@ pub struct Member {
     pub(super) place: Place,
     pub(super) dir: PathBuf,
     bin_dir: PathBuf,
-    command: Vec<String>,
+    command: Mutex<Vec<String>>,
     env: Vec<(String, String)>,
     pg_port: u16,
     rest_port: u16,
@@ -70,7 +70,7 @@ impl Member {
         let member = Member {
             pg_port: place.port(5432)?,
             rest_port: place.port(8008)?,
-            command: words(&template, &dir.join("agent.yml")),
+            command: Mutex::new(words(&template, &dir.join("agent.yml"))),
             store: store.front(),
             agent: Mutex::new(None),
             leftover: Mutex::default(),
@@ -191,6 +191,15 @@ impl Member {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn command(&self) -> Vec<String> {
+        self.command.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another program is the agent from its next start on: a template, as in [`HerdSpec::member_agent`].
+    pub fn change_agent(&self, template: &str) {
+        *self.command.lock().unwrap_or_else(PoisonError::into_inner) = words(template, &self.config_path());
+    }
+
     /// Starts the agent; waits for nothing.
     pub fn start_agent(&self) {
         self.start_agent_with(&[]);
@@ -201,7 +210,7 @@ impl Member {
         self.reap();
         let env: Vec<(String, String)> =
             self.env.iter().cloned().chain(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))).collect();
-        let started = self.place.spawn(&self.command, true, &env, &self.log_path());
+        let started = self.place.spawn(&self.command(), true, &env, &self.log_path());
         *self.agent() = Some(started.unwrap_or_else(|e| panic!("starting the agent of {}: {e}", self.name)));
     }
 
@@ -209,7 +218,7 @@ impl Member {
     pub fn start_other_agent(&self, config: &Path, log: &Path) -> Child {
         let own = self.config_path().to_string_lossy().into_owned();
         let other = config.to_string_lossy();
-        let words: Vec<String> = self.command.iter().map(|w| w.replace(&own, &other)).collect();
+        let words: Vec<String> = self.command().iter().map(|w| w.replace(&own, &other)).collect();
         let started = self.place.spawn(&words, true, &self.env, log);
         started.unwrap_or_else(|e| panic!("starting another agent on {}: {e}", self.name))
     }
