@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|seeds|mutations|models|store|stores|versions|kubernetes|all]
+# The long proofs, run for a release or a claim, with date and commit noted: scripts/proof.sh [red|gap|large|seeds|mutations|models|store|stores|versions|kubernetes|all]
 #
 #   red       each protection switched off in turn: the tests that then show the harm
 #   gap       for how long a host that was frozen with its guard acknowledges commits after the thaw
+#   large     memory of each member and requests to the store, of 3 members and of 15
 #   seeds     SEEDS simulated herds (default 200000) with random faults
 #   mutations each protection taken away from simulated herds until a check notices
 #   models    300 random sequences on PostgreSQL and on its model, 300 on etcd and on its model
@@ -16,8 +17,9 @@ cd "$(dirname "$0")/.."
 run() { echo "+ $*"; "$@"; }
 echo "proof of $(git describe --always --dirty) on $(date -u +%F)"
 
-red() { run cargo nextest run -p jogi --no-fail-fast --run-ignored only -E 'not (binary(frozen_host) or binary(kubernetes) or binary(other_stores))'; }
+red() { run cargo nextest run -p jogi --no-fail-fast --run-ignored only -E 'not (binary(frozen_host) or binary(kubernetes) or binary(large_herd) or binary(other_stores))'; }
 gap() { run cargo nextest run -p jogi --test frozen_host --run-ignored only --no-capture; }
+large() { run cargo nextest run --cargo-profile release -p jogi --test large_herd --run-ignored only --no-capture; }
 seeds() { JOGI_SIM_SEEDS="0..${SEEDS:-200000}" run cargo nextest run -p jogi-sim --test seeds --no-capture; }
 mutations() { run cargo nextest run -p jogi-sim --test mutations --run-ignored only --no-capture; }
 models() {
@@ -45,6 +47,7 @@ versions() { run scripts/pg-matrix.sh; }
 case "$what" in
     red) red ;;
     gap) gap ;;
+    large) large ;;
     seeds) seeds ;;
     mutations) mutations ;;
     models) models ;;
@@ -55,6 +58,7 @@ case "$what" in
     all)
         red
         gap
+        large
         seeds
         mutations
         models
@@ -64,7 +68,7 @@ case "$what" in
         stores
         ;;
     *)
-        echo "usage: scripts/proof.sh [red|gap|seeds|mutations|models|store|stores|versions|kubernetes|all]" >&2
+        echo "usage: scripts/proof.sh [red|gap|large|seeds|mutations|models|store|stores|versions|kubernetes|all]" >&2
         exit 2
         ;;
 esac

@@ -219,6 +219,14 @@ impl Store {
         number(&self.call("/v3/lease/timetolive", &json!({"ID": lease.to_string()}))["grantedTTL"])
     }
 
+    /// gRPC requests that it has begun to handle since its start.
+    pub fn requests(&self) -> u64 {
+        let to = self.behind();
+        let reply = self.place.run(|| http::request(to, "GET", "/metrics", None, ANSWER_WITHIN));
+        let counts = reply.body.lines().filter(|l| l.starts_with("grpc_server_started_total{"));
+        counts.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    }
+
     /// The revision of the last change.
     pub fn revision(&self) -> i64 {
         let answer = self.call("/v3/kv/range", &json!({"key": BASE64.encode("/"), "count_only": true}));
