@@ -24,6 +24,8 @@ struct Cli {
 enum Command {
     /// The daemon of one member. Also when called as `patroni`.
     Agent(agent::Arguments),
+    /// Makes the configuration of a member from the environment of Spilo's image.
+    Configure(jogi_appliance::Options),
     /// Looks at a cluster and changes it. Also when called as `patronictl`.
     Ctl(Box<jogi_ctl::Options>),
     /// WAL in object storage, in WAL-G's layout. Also when called as `wal-g`.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::parse_from(arguments(std::env::args_os().collect()));
     match command {
         Command::Agent(arguments) => agent::main(arguments),
+        Command::Configure(options) => jogi_appliance::main(&options),
         Command::Ctl(options) => jogi_ctl::main(*options),
         Command::Archive(options) => jogi_archive::main(options),
         Command::Up(options) => jogi_up::main(&options),
