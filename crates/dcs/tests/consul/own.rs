@@ -71,19 +71,31 @@ async fn a_member_is_registered_as_a_service() {
         );
         Write::put(Key::Member("a".into()), text).on_session(&session)
     };
-    let services = || server.request("GET", "/v1/agent/services", None).1;
+    let asked = |path: &str| server.request("GET", path, None).1.split_whitespace().collect::<String>();
     for (role, state, wanted) in [
-        ("replica", "running", Some(r#""Tags":["replica"]"#)),
-        ("primary", "running", Some(r#""Tags":["primary","master"]"#)),
-        ("primary", "stopping", Some(r#""Tags":["primary","master"]"#)),
+        ("replica", "running", Some(r#""replica"]"#)),
+        ("primary", "running", Some(r#""primary","master"]"#)),
+        ("primary", "stopping", Some(r#""primary","master"]"#)),
         ("replica", "stopped", None),
     ] {
         let written = dcs.write(&publish(role, state), SOON).await.expect("an answer");
         assert!(matches!(written, Written::Done { .. }), "{written:?}");
-        let found: String = services().split_whitespace().collect();
-        match wanted {
-            Some(tags) => assert!(found.contains(tags) && found.contains(r#""Port":5433"#), "{role} {state}: {found}"),
-            None => assert!(!found.contains("demo"), "{found}"),
+        // The agent gives a service whose tags others may change the catalog's tags back when it compares the two, as it
+        // does at its start: what it was told counts from when the catalog has it.
+        let is_there = |found: &str| match wanted {
+            Some(tags) => found.contains(tags) && found.contains("5433"),
+            None => !found.contains("5433"),
+        };
+        let seen = || is_there(&asked("/v1/agent/services")) && is_there(&asked("/v1/catalog/service/demo"));
+        let mut tries = 0;
+        while !seen() {
+            tries += 1;
+            assert!(tries < 100, "{role} {state}: {}", asked("/v1/agent/services"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if tries % 20 == 0 {
+                let again = client(local::Consul { register_service: true, ..section(&server) });
+                again.write(&publish(role, state), SOON).await.expect("an answer");
+            }
         }
     }
 }
