@@ -19,10 +19,18 @@ pub(super) struct Held {
     /// Just before the last answered beat was sent.
     extended: Tick,
     ended: bool,
-    /// `createdIndex` of the leader key.
-    pub leader: Option<u64>,
+    pub leader: Option<Holding>,
     /// Path and value of the member key.
     pub member: Option<(String, String)>,
+}
+
+/// The leader key, as this process has left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holding {
+    /// `createdIndex`: which holding it is.
+    pub created: u64,
+    /// `modifiedIndex`: a renewal is made on this one, so that one that comes late shortens nothing.
+    pub modified: u64,
 }
 
 /// Ended sessions kept in the book.
@@ -71,11 +79,11 @@ impl Book {
     }
 
     /// The leader key of this incarnation is on `session` alone.
-    pub(super) fn leads(&self, session: &Session, created: u64) {
+    pub(super) fn leads(&self, session: &Session, holding: Holding) {
         for (other, held) in self.sessions().iter_mut() {
             if other == session {
-                held.leader = Some(created);
-            } else if held.leader == Some(created) {
+                held.leader = Some(holding);
+            } else if held.leader.is_some_and(|of| of.created == holding.created) {
                 held.leader = None;
             }
         }
@@ -83,7 +91,10 @@ impl Book {
 
     pub(super) fn of_leader(&self, created: u64) -> Option<Session> {
         let sessions = self.sessions();
-        sessions.iter().find(|(_, held)| held.leader == Some(created)).map(|(session, _)| session.clone())
+        sessions
+            .iter()
+            .find(|(_, held)| held.leader.is_some_and(|of| of.created == created))
+            .map(|(session, _)| session.clone())
     }
 
     pub(super) fn of_member(&self, path: &str, value: &str) -> Option<Session> {
@@ -119,11 +130,12 @@ mod tests {
     fn the_leader_key_is_on_one_session() {
         let book = Book::default();
         let (a, b) = (book.open(TTL, Tick::ZERO), book.open(TTL, Tick::ZERO));
-        book.leads(&a, 7);
-        book.leads(&b, 7);
+        let holding = Holding { created: 7, modified: 9 };
+        book.leads(&a, holding);
+        book.leads(&b, holding);
         assert_eq!(book.of_leader(7), Some(b.clone()));
         assert_eq!(book.end(&a).and_then(|held| held.leader), None);
-        assert_eq!(book.end(&b).and_then(|held| held.leader), Some(7));
+        assert_eq!(book.end(&b).and_then(|held| held.leader), Some(holding));
         assert!(book.end(&b).is_none());
     }
 }

@@ -11,6 +11,7 @@ use reqwest::Method;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::book::Holding;
 use super::wire::{Event, Node, index};
 use super::{Etcd2, watch};
 use crate::rest::{Ask, Failed, Reply, escape};
@@ -21,6 +22,8 @@ use crate::{Acquired, Beat, Dcs, DcsError, Freshness, LeaderKey, SetupError, Vie
 const SMALLEST_TTL: Duration = Duration::from_secs(1);
 /// A renewal of the leader key may come between reading it and deleting it.
 const RELEASE_TRIES: usize = 3;
+/// An earlier renewal of ours may come between reading the leader key and renewing it.
+const RENEW_TRIES: usize = 3;
 
 /// What is left of a deadline over several requests.
 #[derive(Clone, Copy)]
@@ -51,6 +54,12 @@ fn seconds(ttl: Duration) -> u128 {
 
 fn number(revision: &Revision) -> Option<u64> {
     revision.0.parse().ok().filter(|n| *n > 0)
+}
+
+/// A proxy, or an etcd without its v2 API, says 404 of any path: that no key is there is etcd's to say.
+fn etcds_own(reply: &Reply) -> Result<(), String> {
+    let said = reply.number("x-etcd-index").map(|_| ());
+    said.ok_or_else(|| format!("{} without X-Etcd-Index: the answer is not that of etcd's v2 API", reply.status))
 }
 
 impl Etcd2 {
@@ -108,7 +117,7 @@ impl Etcd2 {
     async fn key(&self, key: &Key, deadline: Duration) -> Result<Option<Node>, DcsError> {
         let ask = self.ask("read a key", Method::GET, &key.path(), "?quorum=true", String::new(), &[200, 404]);
         let read = |reply: Reply| match reply.status {
-            404 => Ok(None),
+            404 => etcds_own(&reply).map(|()| None),
             _ => reply.json::<Event>().map(|event| Some(event.node)),
         };
         Ok(self.call(&ask, deadline, read).await?.value)
@@ -132,8 +141,8 @@ impl Etcd2 {
         };
         let ask = self.ask(operation, method, &key.path(), &query, body, &[200, 201, 404, 412]);
         let read = |reply: Reply| match reply.status {
-            404 => Ok(Changed::Refused { absent: true }),
-            412 => Ok(Changed::Refused { absent: false }),
+            404 => etcds_own(&reply).map(|()| Changed::Refused { absent: true }),
+            412 => etcds_own(&reply).map(|()| Changed::Refused { absent: false }),
             _ => reply.json::<Event>().map(|event| Changed::Done(event.node)),
         };
         let answer = self.call(&ask, left.time(), read).await?;
@@ -161,21 +170,54 @@ impl Etcd2 {
 
     /// The lock is ours by what the key says.
     fn took(&self, session: &Session, node: &Node) -> Acquired {
-        self.shared.book.leads(session, node.created_index);
+        self.shared.book.leads(session, node.holding());
         Acquired::Yes { created: index(node.created_index), revision: index(node.created_index) }
     }
 
-    /// Renews the leader key for the time of `ttl` while it is ours.
-    async fn renew_leader(&self, ttl: Duration, left: Left) -> Result<Option<Node>, DcsError> {
-        let fields = [
-            ("prevValue", self.shared.name.as_str().to_owned()),
-            ("refresh", "true".into()),
-            ("ttl", seconds(ttl).to_string()),
-        ];
-        match self.change("renew the leader lock", Method::PUT, &Key::Leader, &fields, left).await?.0 {
-            Changed::Done(node) => Ok(Some(node)),
-            Changed::Refused { .. } => Ok(None),
+    /// Renews this holding for the time of `ttl` from now, or answers what is there instead. On the index that was last
+    /// seen: etcd counts the time from when a request came to it, and one that it applies late would take time back.
+    async fn renew_leader(&self, holding: Holding, ttl: Duration, left: Left) -> Result<Option<Node>, DcsError> {
+        let operation = "renew the leader lock";
+        let mut holding = holding;
+        for _ in 0..RENEW_TRIES {
+            let fields = [
+                ("prevValue", self.shared.name.as_str().to_owned()),
+                ("prevIndex", holding.modified.to_string()),
+                ("refresh", "true".into()),
+                ("ttl", seconds(ttl).to_string()),
+            ];
+            if let Changed::Done(node) = self.change(operation, Method::PUT, &Key::Leader, &fields, left).await?.0 {
+                return Ok(Some(node));
+            }
+            match self.key(&Key::Leader, left.time()).await? {
+                Some(node) if node.created_index == holding.created => holding = node.holding(),
+                other => return Ok(other),
+            }
         }
+        // It is there, and no renewal of it was answered.
+        Err(DcsError::Timeout { operation, endpoint: self.shared.hosts.describe(), waited: Duration::ZERO })
+    }
+
+    /// What could not be compared with the taking, looked at.
+    async fn others_hold(&self, expect: &Expect, left: Left) -> Result<bool, DcsError> {
+        for (key, condition) in
+            [(Key::Sync, &expect.sync), (Key::Failover, &expect.failover), (Key::Initialize, &expect.initialize)]
+        {
+            if !self.holds(&key, condition, left).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Looks once more at what the decision was made on. A taking is believed, and renewed, only after this.
+    async fn confirm(&self, session: &Session, node: &Node, expect: &Expect, left: Left) -> Result<Acquired, DcsError> {
+        if self.others_hold(expect, left).await? {
+            return Ok(self.took(session, node));
+        }
+        let fields = [("prevIndex", node.modified_index.to_string())];
+        self.change("give the leader lock back", Method::DELETE, &Key::Leader, &fields, left).await?;
+        Ok(Acquired::Conflict)
     }
 
     async fn renew_member(&self, path: &str, value: &str, ttl: Duration, left: Left) -> Result<(), DcsError> {
@@ -245,13 +287,13 @@ impl Dcs for Etcd2 {
     async fn beat(&self, session: &Session, read_leader: bool, deadline: Duration) -> Result<Beat, DcsError> {
         let (left, sent) = (Left::of(deadline), boot_now());
         let Some(held) = self.shared.book.living(session, sent) else { return Ok(Beat::SessionGone) };
-        let mut leader = match held.leader {
-            Some(_) => self.renew_leader(held.ttl, left).await?,
-            None => None,
+        let leader = match held.leader {
+            Some(holding) => self.renew_leader(holding, held.ttl, left).await?,
+            None => self.key(&Key::Leader, left.time()).await?,
         };
-        // No renewal asked etcd's quorum for us yet, or there is nothing of ours to renew.
-        if leader.is_none() {
-            leader = self.key(&Key::Leader, left.time()).await?;
+        let is_held = |node: &&Node| held.leader.is_some_and(|of| of.created == node.created_index);
+        if let Some(node) = leader.as_ref().filter(is_held) {
+            self.shared.book.leads(session, node.holding());
         }
         if let Some((path, value)) = &held.member {
             self.renew_member(path, value, held.ttl, left).await?;
@@ -272,7 +314,7 @@ impl Dcs for Etcd2 {
         let left = Left::of(deadline);
         let Some(held) = self.shared.book.end(session) else { return Ok(()) };
         if let Some(created) = held.leader {
-            self.release(&index(created), None, left.time()).await?;
+            self.release(&index(created.created), None, left.time()).await?;
         }
         if let Some((path, value)) = held.member
             && let Some(key) = Key::parse(&path)
@@ -286,12 +328,8 @@ impl Dcs for Etcd2 {
     async fn acquire(&self, session: &Session, expect: &Expect, deadline: Duration) -> Result<Acquired, DcsError> {
         let left = Left::of(deadline);
         let Some(held) = self.shared.book.living(session, boot_now()) else { return Ok(Acquired::SessionGone) };
-        for (key, condition) in
-            [(Key::Sync, &expect.sync), (Key::Failover, &expect.failover), (Key::Initialize, &expect.initialize)]
-        {
-            if !self.holds(&key, condition, left).await? {
-                return Ok(Acquired::Conflict);
-            }
+        if !self.others_hold(expect, left).await? {
+            return Ok(Acquired::Conflict);
         }
         let name = self.shared.name.as_str();
         let ours = match &expect.leader {
@@ -305,23 +343,29 @@ impl Dcs for Etcd2 {
             None => fields.push(("prevExist", "false".into())),
         }
         match self.change("take the leader lock", Method::PUT, &Key::Leader, &fields, left).await? {
-            (Changed::Done(node), _) => Ok(self.took(session, &node)),
+            (Changed::Done(node), _) => self.confirm(session, &node, expect, left).await,
             (Changed::Refused { .. }, false) => Ok(Acquired::Conflict),
-            // A try whose answer was lost has left our name there, where nobody's or an older one of ours was.
-            (Changed::Refused { .. }, true) => Ok(match self.key(&Key::Leader, left.time()).await? {
-                Some(node) if node.value.as_deref() == Some(name) => self.took(session, &node),
-                Some(_) | None => Acquired::Conflict,
-            }),
+            // A try whose answer was lost has left our name there, where nobody's or an older one of ours was. Whose time
+            // it runs on is not known: ours begins with a renewal.
+            (Changed::Refused { .. }, true) => match self.key(&Key::Leader, left.time()).await? {
+                Some(node) if node.value.as_deref() == Some(name) => {
+                    match self.renew_leader(node.holding(), held.ttl, left).await? {
+                        Some(renewed) if renewed.created_index == node.created_index => {
+                            self.confirm(session, &renewed, expect, left).await
+                        }
+                        Some(_) | None => Ok(Acquired::Conflict),
+                    }
+                }
+                Some(_) | None => Ok(Acquired::Conflict),
+            },
         }
     }
 
     async fn reattach(&self, session: &Session, created: &Revision, deadline: Duration) -> Result<Acquired, DcsError> {
         let left = Left::of(deadline);
         let Some(held) = self.shared.book.living(session, boot_now()) else { return Ok(Acquired::SessionGone) };
-        if self.our_leader(created, left).await?.is_none() {
-            return Ok(Acquired::Conflict);
-        }
-        match self.renew_leader(held.ttl, left).await? {
+        let Some(node) = self.our_leader(created, left).await? else { return Ok(Acquired::Conflict) };
+        match self.renew_leader(node.holding(), held.ttl, left).await? {
             Some(node) if index(node.created_index) == *created => Ok(self.took(session, &node)),
             Some(_) | None => Ok(Acquired::Conflict),
         }
@@ -334,7 +378,12 @@ impl Dcs for Etcd2 {
             return Ok(false);
         }
         if let Some(status) = status {
-            let fields = [("value", status.to_owned())];
+            // On what is there: one that comes late does not replace the next leader's.
+            let stands = match self.key(&Key::Status, left.time()).await? {
+                Some(node) => ("prevIndex", node.modified_index.to_string()),
+                None => ("prevExist", "false".to_owned()),
+            };
+            let fields = [("value", status.to_owned()), stands];
             self.change("write the status at the release", Method::PUT, &Key::Status, &fields, left).await?;
         }
         for _ in 0..RELEASE_TRIES {

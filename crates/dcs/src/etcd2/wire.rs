@@ -3,7 +3,7 @@
 use jogi_core::view::{KeyValue, Revision};
 use serde::Deserialize;
 
-use super::book::Book;
+use super::book::{Book, Holding};
 
 /// A node of the tree.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -24,6 +24,10 @@ pub(super) struct Event {
 }
 
 impl Node {
+    pub(super) fn holding(&self) -> Holding {
+        Holding { created: self.created_index, modified: self.modified_index }
+    }
+
     /// All keys below, with their paths relative to `base`.
     pub(super) fn keys(self, base: &str, book: &Book, found: &mut Vec<KeyValue>) {
         if self.dir {

@@ -231,9 +231,12 @@ pub(super) async fn refused(response: reqwest::Response) -> Failure {
     }
 }
 
+/// What a server may ask for with Retry-After: longer than any deadline of ours.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 fn retry_after(response: &reqwest::Response) -> Option<Duration> {
     let header = response.headers().get("Retry-After")?.to_str().ok()?;
-    header.trim().parse().ok().map(Duration::from_secs)
+    header.trim().parse().ok().map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 fn is_status(body: &[u8]) -> bool {

@@ -154,6 +154,7 @@ impl Kubernetes {
             }
             let (sent, annotations) = (boot_now(), self.holding(session, ttl, before.as_ref()));
             let subsets = self.our_subsets();
+            self.shared.sessions.takes(session);
             let operation = "take the leader lock";
             match self.change_leader(operation, before.as_ref(), &annotations, subsets, left.time()).await? {
                 Changed::Done(object) => {
@@ -185,6 +186,7 @@ impl Kubernetes {
                 return Ok(Acquired::Conflict);
             }
         }
+        self.shared.sessions.confirmed(session);
         let revision = revision_of(&Key::Leader, &object).unwrap_or_default();
         Ok(Acquired::Yes { created: lock.created(), revision })
     }
@@ -214,6 +216,9 @@ impl Kubernetes {
     ) -> Result<Beat, DcsError> {
         let left = Left::of(deadline);
         let Some(ttl) = self.shared.sessions.alive(session, boot_now()) else { return Ok(Beat::SessionGone) };
+        if self.shared.sessions.is_unconfirmed(session) {
+            return self.renew_unconfirmed(session, read_leader, left).await;
+        }
         let mut object = self.knowledge().object(Part::Leader);
         if self.ours_on(object.as_ref(), session).is_none() {
             let sent = boot_now();
@@ -241,6 +246,19 @@ impl Kubernetes {
                 }
             }
         }
+    }
+
+    /// The last taking has no good end: a lock of ours on this session is shown as one of nobody's session, and is not
+    /// renewed, so that it is not believed in and is given up.
+    async fn renew_unconfirmed(&self, session: &Session, read_leader: bool, left: Left) -> Result<Beat, DcsError> {
+        let sent = boot_now();
+        let object = if read_leader { self.read_part(Part::Leader, left.time()).await? } else { None };
+        let leader = object
+            .as_ref()
+            .and_then(leader_key)
+            .map(|key| LeaderKey { session: key.session.filter(|on| on != session), ..key });
+        self.shared.sessions.extend(session, sent);
+        Ok(Beat::Extended { leader })
     }
 
     pub(super) async fn move_lock(

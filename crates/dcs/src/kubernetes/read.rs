@@ -83,12 +83,13 @@ impl Kubernetes {
     pub(super) async fn read_part(&self, part: Part, deadline: Duration) -> Result<Option<Object>, DcsError> {
         let path = self.shared.object_path(part);
         let operation = "read an object";
+        let before = self.knowledge().object(part);
         match self.call(&Request::get(operation, &path), deadline).await?.answer {
             Answer::Ok(value) => self.take(operation, List::Objects, &value).map(Some),
             Answer::Missing(_) => {
-                // It may have gone without our having seen it; nothing is newer than what we have.
+                // It may have gone without our having seen it. What was made since we asked stays.
                 let name = self.knowledge().names.of(part);
-                if let Some(object) = self.knowledge().object(part) {
+                if let Some(object) = before {
                     self.knowledge().remove(List::Objects, &name, &object.version, boot_now());
                 }
                 Ok(None)

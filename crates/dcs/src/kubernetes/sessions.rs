@@ -25,6 +25,8 @@ struct State {
     ttl: Duration,
     extended: Tick,
     ended: bool,
+    /// The lock was asked for on it, and what could not be compared with the taking has not been looked at since.
+    unconfirmed: bool,
 }
 
 impl Sessions {
@@ -41,7 +43,7 @@ impl Sessions {
             let oldest = known.iter().min_by_key(|(_, state)| state.extended).map(|(name, _)| name.clone());
             oldest.map(|name| known.remove(&name));
         }
-        known.insert(name.clone(), State { ttl, extended: now, ended: false });
+        known.insert(name.clone(), State { ttl, extended: now, ended: false, unconfirmed: false });
         Session(name.into())
     }
 
@@ -52,7 +54,12 @@ impl Sessions {
             Some(state) => state,
             None => {
                 let ttl = Duration::from_secs(session.0.split_once('-')?.0.parse().ok()?);
-                known.entry(session.0.to_string()).or_insert(State { ttl, extended: now, ended: false })
+                known.entry(session.0.to_string()).or_insert(State {
+                    ttl,
+                    extended: now,
+                    ended: false,
+                    unconfirmed: false,
+                })
             }
         };
         if !state.ended && now.since(state.extended) >= state.ttl {
@@ -68,8 +75,27 @@ impl Sessions {
         }
     }
 
+    /// A lock taken on it is not to be believed until it is confirmed, whatever becomes of the taking's answer.
+    pub(super) fn takes(&self, session: &Session) {
+        self.mark(session, true);
+    }
+
+    pub(super) fn confirmed(&self, session: &Session) {
+        self.mark(session, false);
+    }
+
+    fn mark(&self, session: &Session, unconfirmed: bool) {
+        if let Some(state) = self.known().get_mut(session.0.as_str()) {
+            state.unconfirmed = unconfirmed;
+        }
+    }
+
+    pub(super) fn is_unconfirmed(&self, session: &Session) -> bool {
+        self.known().get(session.0.as_str()).is_some_and(|state| state.unconfirmed)
+    }
+
     pub(super) fn close(&self, session: &Session) {
-        let ended = State { ttl: Duration::ZERO, extended: Tick::ZERO, ended: true };
+        let ended = State { ttl: Duration::ZERO, extended: Tick::ZERO, ended: true, unconfirmed: false };
         self.known().entry(session.0.to_string()).and_modify(|state| state.ended = true).or_insert(ended);
     }
 }

@@ -26,6 +26,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// The API server ends a stream after this, and it is opened again where it stood.
 const STREAM_SECONDS: u64 = 290;
+/// A stream that goes on for longer has nobody at its other end.
+const STREAM_WITHIN: Duration = Duration::from_secs(STREAM_SECONDS + 10);
 /// Silence after which the lock's object is read, to see whether anybody is there.
 const QUIET: Duration = Duration::from_secs(15);
 const CHECK_WITHIN: Duration = Duration::from_secs(3);
@@ -117,7 +119,9 @@ impl Watch {
                 }
             };
             pauses.reset();
-            match self.follow(&mut pods, &mut objects).await {
+            let followed = timeout(STREAM_WITHIN, self.follow(&mut pods, &mut objects)).await;
+            let silent = || Ended::Broken(format!("the API server did not end a watch of {STREAM_SECONDS} s in time"));
+            match followed.unwrap_or_else(|_| silent()) {
                 // Bookmarks have moved these on, so that a quiet cluster is not listed again.
                 Ended::Over => (pods_at, objects_at) = (pods.version, objects.version),
                 ended @ (Ended::Closed | Ended::TooOld | Ended::Broken(_)) => return ended,
