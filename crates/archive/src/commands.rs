@@ -4,6 +4,7 @@
 //! a standby, which tries again, but more than 125 in a recovery that would otherwise end too early.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -52,16 +53,28 @@ enum Command {
     },
 }
 
+/// A line for PostgreSQL's log. Where it cannot be written, as on a full disk, the exit code says what counts.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(io::stderr(), $($text)*);
+    }};
+}
+
 /// Runs one command.
 pub fn main(options: Options) -> ExitCode {
     let failed = match &options.command {
         Command::WalFetch { destination, .. } => fetch_failed(destination),
         Command::WalPush { .. } | Command::WalPrefetch { .. } | Command::Check { .. } => FAILED,
     };
-    let code = run(options.command).unwrap_or_else(|error| {
-        eprintln!("ERROR: {error}");
-        failed
-    });
+    // An error of ours must not end with a code that PostgreSQL takes for the end of WAL.
+    let code = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(options.command))) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            say!("ERROR: {error}");
+            failed
+        }
+        Err(_) => failed,
+    };
     ExitCode::from(code)
 }
 
@@ -75,7 +88,12 @@ fn run(command: Command) -> Result<u8, AnyError> {
         match command {
             Command::WalPush { path } => wal_push(&archive, &path).await,
             Command::WalFetch { name, destination } => wal_fetch(&archive, &name, &destination).await,
-            Command::WalPrefetch { name, dir } => prefetch(&archive, &name, &dir).await.map(|_| 0).map_err(Into::into),
+            Command::WalPrefetch { name, dir } => {
+                // PostgreSQL started us in its data directory, and whoever works in there counts as one of its processes.
+                let dir = std::path::absolute(dir)?;
+                std::env::set_current_dir("/")?;
+                prefetch(&archive, &name, &dir).await.map(|_| 0).map_err(Into::into)
+            }
             Command::Check { json } => print_check(&check(&archive).await, json),
         }
     })
@@ -96,8 +114,8 @@ fn settings() -> Result<Settings, AnyError> {
 async fn wal_push(archive: &Archive, path: &Path) -> Result<u8, AnyError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match push(archive, path).await? {
-        Pushed::Stored { bytes, stored } => eprintln!("INFO: archived {name} ({bytes} bytes, {stored} stored)"),
-        Pushed::WasThere => eprintln!("INFO: {name} is in the archive already, with the same content"),
+        Pushed::Stored { bytes, stored } => say!("INFO: archived {name} ({bytes} bytes, {stored} stored)"),
+        Pushed::WasThere => say!("INFO: {name} is in the archive already, with the same content"),
     }
     Ok(0)
 }
@@ -110,13 +128,13 @@ async fn wal_fetch(archive: &Archive, name: &str, destination: &Path) -> Result<
         && let Err(error) = start_prefetch(name, dir)
     {
         // What is not fetched ahead is fetched when it is asked for.
-        eprintln!("WARNING: what follows {name} is not fetched ahead: {error}");
+        say!("WARNING: what follows {name} is not fetched ahead: {error}");
     }
     match fetched {
-        Fetched::Stored => eprintln!("INFO: fetched {name}"),
-        Fetched::Ahead => eprintln!("INFO: fetched {name} (it was here already)"),
+        Fetched::Stored => say!("INFO: fetched {name}"),
+        Fetched::Ahead => say!("INFO: fetched {name} (it was here already)"),
         Fetched::Absent => {
-            eprintln!("INFO: there is no {name} in {}", archive.storage.place());
+            say!("INFO: there is no {name} in {}", archive.storage.place());
             return Ok(ABSENT);
         }
     }

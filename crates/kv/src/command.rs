@@ -68,6 +68,24 @@ struct Ids {
     ids: Vec<i64>,
 }
 
+impl Operation {
+    /// About what it takes in the log, in bytes.
+    pub fn size(&self) -> usize {
+        /// The longest varint.
+        const ID: usize = 10;
+        match self {
+            Operation::Put(request) => request.encoded_len(),
+            Operation::DeleteRange(request) => request.encoded_len(),
+            Operation::Txn(request) => request.encoded_len(),
+            Operation::Compact(request) => request.encoded_len(),
+            Operation::Grant(request) => request.encoded_len(),
+            Operation::Revoke(request) => request.encoded_len(),
+            Operation::KeepAlive(ids) => ids.len() * ID,
+            Operation::Expire | Operation::Nothing => 0,
+        }
+    }
+}
+
 impl Command {
     pub fn encode(self) -> Vec<u8> {
         let operation = match self.operation {

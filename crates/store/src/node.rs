@@ -22,6 +22,8 @@ use crate::log::{Entry, LogError};
 const WAITING: usize = 4096;
 /// Commands that go to the disk together.
 const TOGETHER: usize = 512;
+/// No more is taken to them from here on: with the longest request behind it, far from what a frame may hold.
+const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
 /// The time stands in the log: an idle store writes it so often, so that a restart does not lengthen leases by more.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -214,8 +216,13 @@ impl Writer {
 
     /// Takes what waits besides `first`, one disk write for all.
     fn together(&mut self, first: Proposal, waiting: &Receiver<Proposal>) -> Result<(), NodeError> {
+        let mut bytes = first.operation.size();
         let mut proposals = vec![first];
-        proposals.extend(waiting.try_iter().take(TOGETHER - 1));
+        while proposals.len() < TOGETHER && bytes < TOGETHER_BYTES {
+            let Ok(next) = waiting.try_recv() else { break };
+            bytes += next.operation.size();
+            proposals.push(next);
+        }
         let full = self.read(Store::bytes) >= self.limits.quota_bytes;
         let (mut operations, mut answers, mut kept_alive) = (Vec::new(), Vec::new(), KeptAlive::default());
         for Proposal { operation, answer } in proposals {

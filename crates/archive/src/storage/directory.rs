@@ -30,7 +30,8 @@ impl Directory {
         if !root.is_dir() {
             return Err(StorageError::settings(&place, "there is no such directory"));
         }
-        Ok(Directory { root: root.to_owned(), place })
+        let root = std::path::absolute(root).map_err(|e| StorageError::local(&place, "find", "", e))?;
+        Ok(Directory { root, place })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -75,6 +76,18 @@ impl Storage for Directory {
             Ok(found_keys)
         };
         self.blocking("look for", stem, there).await
+    }
+
+    async fn settle(&self, key: &str) -> Result<(), StorageError> {
+        let root = self.root.clone();
+        let settle = move |path: &Path| {
+            File::open(path)?.sync_all()?;
+            path.ancestors()
+                .skip(1)
+                .take_while(|dir| dir.starts_with(&root))
+                .try_for_each(|dir| File::open(dir)?.sync_all())
+        };
+        self.blocking("bring to the disk", key, settle).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {

@@ -45,6 +45,11 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Which keys of the form `stem` + one of `ends` exist.
     async fn ends(&self, stem: &str, ends: &[&str]) -> Result<Vec<String>, StorageError>;
 
+    /// An object that was found there is durable after this. Where an answer of the storage says so already, it asks nothing.
+    async fn settle(&self, _key: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Deletes an object. One that is not there is deleted.
     async fn delete(&self, key: &str) -> Result<(), StorageError>;
 

@@ -46,7 +46,11 @@ async fn was_there(archive: &Archive, file: &WalFile, path: &Path) -> Result<boo
     for key in archive.keys(file).await? {
         let ours = File::open(path).map_err(WalError::file("open", path))?;
         match archive.read(&key, move |theirs| same(ours, theirs)).await? {
-            Some(true) => there = true,
+            Some(true) => {
+                // Put there by a try of ours that was killed before it was durable, perhaps.
+                archive.storage.settle(&key).await?;
+                there = true;
+            }
             Some(false) => {
                 let place = archive.storage.place().to_owned();
                 return Err(WalError::Different { file: file.name().to_owned(), key, place });

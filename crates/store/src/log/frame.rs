@@ -41,6 +41,8 @@ pub(super) enum Found {
 
 pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
     let body = Entries { entries: entries.to_vec() }.encode_to_vec();
+    // Written, it would be refused at the next start, with what was acknowledged in it.
+    assert!(body.len() <= MAX_FRAME, "a frame of {} bytes: batches are bounded", body.len());
     let index = entries.first().map_or(0, |entry| entry.index);
     let mut frame = Vec::with_capacity(HEAD + body.len());
     frame.put_u32(u32::try_from(body.len()).expect("frames are bounded"));

@@ -75,8 +75,9 @@ impl Segment {
         if end < whole.len() {
             tracing::warn!(file = %path.display(), offset = end, bytes = whole.len() - end,
                 "the log's last write was never finished: it is cut off");
-            let cut = file.set_len(end as u64).and_then(|()| file.sync_all());
-            cut.map_err(LogError::io("cutting", &path))?;
+        }
+        if last_file {
+            file = settle(file, &path, &whole[..end])?;
         }
         file.seek(SeekFrom::Start(end as u64)).map_err(LogError::io("reading", &path))?;
         Ok((Segment { file, path, first, bytes: end as u64 }, entries))
@@ -104,6 +105,32 @@ impl Segment {
         self.file.sync_data().map_err(LogError::io("bringing to the disk", &self.path))?;
         self.bytes += frame.len() as u64;
         Ok(())
+    }
+}
+
+/// What was read may be in memory alone: its last write was killed before it was on the disk, or the disk refused it. Before
+/// anything is built on it, it is written anew. Without room for that it is brought to the disk where it stands.
+fn settle(file: File, path: &Path, content: &[u8]) -> Result<File, LogError> {
+    let anew = path.with_extension("new");
+    let write = || -> std::io::Result<File> {
+        let mut copy = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&anew)?;
+        copy.write_all(content)?;
+        copy.sync_all()?;
+        std::fs::rename(&anew, path)?;
+        Ok(copy)
+    };
+    match write().map_err(|e| no_room_or(e, "writing anew", path)) {
+        Ok(copy) => {
+            path.parent().map_or(Ok(()), sync_dir)?;
+            Ok(copy)
+        }
+        Err(LogError::NoRoom { .. }) => {
+            std::fs::remove_file(&anew).map_err(LogError::io("removing", &anew))?;
+            let settled = file.set_len(content.len() as u64).and_then(|()| file.sync_all());
+            settled.map_err(LogError::io("bringing to the disk", path))?;
+            Ok(file)
+        }
+        Err(error) => Err(error),
     }
 }
 
