@@ -24,6 +24,8 @@ const WAITING: usize = 4096;
 const TOGETHER: usize = 512;
 /// No more is taken to them from here on: with the longest request behind it, far from what a frame may hold.
 const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
+/// Each try begins a file of the log and copies the state.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
 /// The time stands in the log: an idle store writes it so often, so that a restart does not lengthen leases by more.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -109,7 +111,14 @@ impl Node {
             sync_micros: AtomicU64::new(0),
         });
         let (proposals, waiting) = sync_channel(WAITING);
-        let mut writer = Writer { shared: shared.clone(), data, limits, snapshot_index, snapshot: None };
+        let mut writer = Writer {
+            shared: shared.clone(),
+            data,
+            limits,
+            snapshot_index,
+            snapshot: None,
+            snapshot_again: Instant::now(),
+        };
         writer.lead()?;
         let (end, ended) = oneshot::channel();
         let work = move || {
@@ -184,6 +193,8 @@ struct Writer {
     snapshot_index: u64,
     /// One that is being written, and up to which entry.
     snapshot: Option<(u64, std::thread::JoinHandle<Result<(), DataError>>)>,
+    /// After one that failed, the next is not begun before.
+    snapshot_again: Instant,
 }
 
 impl Writer {
@@ -225,7 +236,8 @@ impl Writer {
         }
         let full = self.read(Store::bytes) >= self.limits.quota_bytes;
         let (mut operations, mut answers, mut kept_alive) = (Vec::new(), Vec::new(), KeptAlive::default());
-        for Proposal { operation, answer } in proposals {
+        // Whoever has given up waiting was told so: what need not be written is not.
+        for Proposal { operation, answer } in proposals.into_iter().filter(|asked| !asked.answer.is_closed()) {
             match operation {
                 Operation::KeepAlive(ids) => kept_alive.add(ids, answer),
                 operation if full && puts(&operation) => drop(answer.send(Err(Refused::NoSpace))),
@@ -321,14 +333,20 @@ impl Writer {
                     self.snapshot_index = index;
                     self.data.log.forget(index).map_err(NodeError::Log)?;
                 }
-                Ok(Err(error)) => warn!(%error, "a snapshot could not be written; the log stays"),
-                Err(_) => error!("the writing of a snapshot failed in an unexpected way; the log stays"),
+                Ok(Err(error)) => {
+                    self.snapshot_again = Instant::now() + SNAPSHOT_PAUSE;
+                    warn!(%error, "a snapshot could not be written; the log stays");
+                }
+                Err(_) => {
+                    self.snapshot_again = Instant::now() + SNAPSHOT_PAUSE;
+                    error!("the writing of a snapshot failed in an unexpected way; the log stays");
+                }
             }
             return Ok(());
         }
         let last = self.data.log.next_index() - 1;
         let due = self.data.log.bytes() >= self.limits.snapshot_bytes && last > self.snapshot_index;
-        if self.snapshot.is_some() || !due {
+        if self.snapshot.is_some() || !due || Instant::now() < self.snapshot_again {
             return Ok(());
         }
         match self.data.log.begin_segment() {

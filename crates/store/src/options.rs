@@ -46,9 +46,9 @@ pub struct Options {
     /// Bytes of keys, values and history above which nothing is put
     #[arg(long, env = "ETCD_QUOTA_BACKEND_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES")]
     pub quota_backend_bytes: u64,
-    /// Revisions of history to keep
-    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value_t = 10_000, value_name = "REVISIONS",
-          value_parser = clap::value_parser!(i64).range(1..))]
+    /// Revisions of history to keep (etcd's variable of this name counts hours unless told otherwise, and is not read)
+    #[arg(long, default_value_t = 10_000, value_name = "REVISIONS",
+          value_parser = clap::value_parser!(i64).range(100..=1_000_000_000))]
     pub auto_compaction_retention: i64,
     /// Bytes of log after which a snapshot takes its place
     #[arg(long, default_value_t = 16 * 1024 * 1024, value_name = "BYTES")]

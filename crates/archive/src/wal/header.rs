@@ -18,13 +18,18 @@ pub enum SegmentFault {
     Header,
     #[error("its header is that of another segment")]
     Other,
+    #[error("it is empty")]
+    Empty,
 }
 
-/// Looks at a whole file, as far as it is a segment. Histories and labels have no header.
+/// Looks at a whole file, as far as it is a segment. Histories and labels have no header; they are not empty.
 pub fn examine(file: &WalFile, content: &File) -> io::Result<Result<(), SegmentFault>> {
     match file.kind() {
         Kind::Segment | Kind::Partial => {}
-        Kind::History | Kind::Backup => return Ok(Ok(())),
+        Kind::History | Kind::Backup => {
+            let empty = content.metadata()?.len() == 0;
+            return Ok(if empty { Err(SegmentFault::Empty) } else { Ok(()) });
+        }
     }
     let size = content.metadata()?.len();
     let mut header = [0; HEADER];

@@ -105,6 +105,7 @@ async fn what_is_no_segment_is_not_archived() {
         (FIVE, segment(6, 1)),
         (FIVE, vec![0; 1 << 20]),
         ("backup_label", b"x".to_vec()),
+        ("00000002.history", Vec::new()),
     ] {
         let error = push(&archive, &place.file(name, &content)).await.expect_err(name).to_string();
         assert!(error.contains(name), "{error}");
