@@ -21,6 +21,7 @@
 
 mod connect;
 pub mod consul;
+mod deadline;
 pub mod etcd2;
 pub mod etcd3;
 mod hosts;

@@ -13,28 +13,14 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::txn::{Kv, NeverMet, Outcome, Txn, TxnAnswer, revision};
 use super::{Consul, watch};
+use crate::deadline::Left;
 use crate::rest::{Ask, Failed, Failure, Reply, escape};
 use crate::tries::Answer;
 use crate::{Acquired, Beat, Dcs, DcsError, Freshness, LeaderKey, SetupError, View, WatchEvent};
-
-/// What is left of a deadline over several requests.
-#[derive(Clone, Copy)]
-struct Left(Instant);
-
-impl Left {
-    fn of(deadline: Duration) -> Left {
-        Left(Instant::now() + deadline)
-    }
-
-    fn time(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-}
 
 impl Consul {
     pub(super) fn ask(&self, operation: &'static str, method: Method, path: &str, query: &str) -> Ask {

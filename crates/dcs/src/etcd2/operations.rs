@@ -9,11 +9,11 @@ use jogi_core::view::{Cluster, Condition, Expect, Key, Revision, Session, Write,
 use jogi_net::boot_now;
 use reqwest::Method;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::book::Holding;
 use super::wire::{Event, Node, index};
 use super::{Etcd2, watch};
+use crate::deadline::Left;
 use crate::rest::{Ask, Failed, Reply, escape};
 use crate::tries::Answer;
 use crate::{Acquired, Beat, Dcs, DcsError, Freshness, LeaderKey, SetupError, View, WatchEvent};
@@ -24,20 +24,6 @@ const SMALLEST_TTL: Duration = Duration::from_secs(1);
 const RELEASE_TRIES: usize = 3;
 /// An earlier renewal of ours may come between reading the leader key and renewing it.
 const RENEW_TRIES: usize = 3;
-
-/// What is left of a deadline over several requests.
-#[derive(Clone, Copy)]
-struct Left(Instant);
-
-impl Left {
-    fn of(deadline: Duration) -> Left {
-        Left(Instant::now() + deadline)
-    }
-
-    fn time(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-}
 
 /// What etcd made of a change.
 enum Changed {

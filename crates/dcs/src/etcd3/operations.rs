@@ -19,6 +19,7 @@ use super::knowledge::{Standing, revision, session};
 use super::txn::{Keys, Meaning};
 use super::watch;
 use super::wire::{GrantAnswer, Header, HeaderAnswer, KeepAliveAnswer, Kv, RangeAnswer, TxnAnswer, prefix_range};
+use crate::deadline::Left;
 use crate::hosts::Host;
 use crate::tries::Answer;
 use crate::{Acquired, Beat, Dcs, DcsError, Freshness, LeaderKey, SetupError, View, WatchEvent};
@@ -113,20 +114,6 @@ impl Etcd3 {
     async fn is_lease_gone(&self, session: &Session, left: Left) -> Result<bool, DcsError> {
         self.leader_key(left.time()).await?;
         Ok(self.keep_alive(session, left.time()).await?.is_none())
-    }
-}
-
-/// What is left of a deadline over several requests.
-#[derive(Clone, Copy)]
-struct Left(Instant);
-
-impl Left {
-    fn of(deadline: Duration) -> Left {
-        Left(Instant::now() + deadline)
-    }
-
-    fn time(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
     }
 }
 

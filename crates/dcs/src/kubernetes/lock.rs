@@ -17,7 +17,7 @@ use super::knowledge::{List, session_of};
 use super::objects::{
     ACQUIRED, Annotations, LEADER, LOCK, Lock, Object, Part, RENEWED, TRANSITIONS, TTL, annotations_for, revision_of,
 };
-use super::read::Left;
+use crate::deadline::Left;
 use crate::{Acquired, Beat, DcsError, Freshness, LeaderKey};
 
 /// What came of one conditional change of the leader object.

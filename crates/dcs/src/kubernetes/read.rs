@@ -6,28 +6,14 @@ use std::time::Duration;
 use jogi_core::view::Key;
 use jogi_net::boot_now;
 use serde_json::Value;
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Kubernetes;
 use super::call::{Answer, Request, unexpected};
 use super::knowledge::List;
 use super::objects::{Object, Part, value_of};
+use crate::deadline::Left;
 use crate::{DcsError, Freshness, View};
-
-/// What is left of a deadline over several requests.
-#[derive(Clone, Copy)]
-pub(super) struct Left(Instant);
-
-impl Left {
-    pub(super) fn of(deadline: Duration) -> Left {
-        Left(Instant::now() + deadline)
-    }
-
-    pub(super) fn time(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
-}
 
 impl Kubernetes {
     /// Reads both lists; the version of each, for the watch to go on from.

@@ -11,8 +11,8 @@ use super::Kubernetes;
 use super::call::{Answer, Answered, Request, unexpected};
 use super::knowledge::List;
 use super::objects::{Annotations, Lock, Object, PARTS, Part, annotations_for, part_of, revision_of};
-use super::read::Left;
 use crate::DcsError;
+use crate::deadline::Left;
 
 const OPERATION: &str = "write a key";
 
