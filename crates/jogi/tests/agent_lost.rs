@@ -104,13 +104,13 @@ fn seen_red(weakness: &str, hurts: &[fn(&Member)]) {
 }
 
 #[test]
-#[ignore = "shows the harm without the guard's deadlines"]
+#[ignore = "shows the harm without the guard's deadlines: scripts/proof.sh red"]
 fn red_two_members_write_when_nobody_minds_the_deadlines() {
     seen_red("no-deadlines", &[Member::kill_agent, Member::freeze_agent]);
 }
 
 #[test]
-#[ignore = "shows the harm without the parent-death signal"]
+#[ignore = "shows the harm without the parent-death signal: scripts/proof.sh red"]
 fn red_two_members_write_when_postgresql_outlives_its_guard() {
     seen_red("no-parent-death-signal", &[Member::kill_agent_tree]);
 }

@@ -206,7 +206,7 @@ fn a_lost_identity_is_no_invitation_while_a_member_has_data() {
 }
 
 #[test]
-#[ignore = "shows the harm when data elsewhere are no hindrance to initdb"]
+#[ignore = "shows the harm when data elsewhere are no hindrance to initdb: scripts/proof.sh red"]
 fn red_a_lost_identity_is_an_invitation_when_data_elsewhere_do_not_matter() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("initdb-again")) else { return };
     let herd = one_may_not_lead(spec).build();

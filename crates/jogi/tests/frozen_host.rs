@@ -132,13 +132,13 @@ fn measure(sessions: usize) {
 }
 
 #[test]
-#[ignore = "a measurement, for the proof"]
+#[ignore = "a measurement: scripts/proof.sh gap"]
 fn window_after_the_thaw_with_one_session() {
     measure(1);
 }
 
 #[test]
-#[ignore = "a measurement, for the proof"]
+#[ignore = "a measurement: scripts/proof.sh gap"]
 fn window_after_the_thaw_with_eight_sessions() {
     measure(8);
 }

@@ -77,7 +77,7 @@ fn a_slow_primary_is_left_alone() {
 }
 
 #[test]
-#[ignore = "shows the harm when nobody looks for a hang"]
+#[ignore = "shows the harm when nobody looks for a hang: scripts/proof.sh red"]
 fn red_a_hung_primary_stays_the_leader_when_nobody_looks() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("ignore-hung")) else { return };
     let herd = spec.start();
@@ -92,7 +92,7 @@ fn red_a_hung_primary_stays_the_leader_when_nobody_looks() {
 
 /// The session that was open before goes on for as long as one likes, and nobody else can write.
 #[test]
-#[ignore = "shows the harm when nobody looks for a hang"]
+#[ignore = "shows the harm when nobody looks for a hang: scripts/proof.sh red"]
 fn red_a_primary_that_lets_nobody_in_stays_the_leader_when_nobody_looks() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("ignore-hung")) else { return };
     let herd = spec.start();

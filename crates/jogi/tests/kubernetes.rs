@@ -184,7 +184,7 @@ fn one_of_patronis_leads_and_follows_on_endpoints() {
 
 /// A proof for `scripts/proof.sh kubernetes`: minutes, and a machine at rest.
 #[test]
-#[ignore = "it measures, for some minutes"]
+#[ignore = "it measures, for some minutes: scripts/proof.sh kubernetes"]
 fn requests_at_rest_beside_patronis() {
     let Some(spec) = common::spec() else { return };
     let Some(patroni) = Patroni::find() else { return };

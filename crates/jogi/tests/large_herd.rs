@@ -25,7 +25,7 @@ struct Burden {
 }
 
 #[test]
-#[ignore = "a measurement, for the proof"]
+#[ignore = "a measurement: scripts/proof.sh large"]
 fn fifteen_members_cost_each_what_three_do_and_the_store_five_times_as_much() {
     let Some(few) = burden(3) else { return };
     let Some(many) = burden(15) else { return };

@@ -52,7 +52,7 @@ fn a_session_opened_before_the_cut_cannot_commit_beside_the_new_primary() {
 
 /// Agent and guard each close the primary in time: only without the one and with the other deaf is harm done.
 #[test]
-#[ignore = "shows the harm without any deadline"]
+#[ignore = "shows the harm without any deadline: scripts/proof.sh red"]
 fn red_it_can_when_nobody_minds_the_deadlines() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("no-deadlines")) else { return };
     let herd = spec.start();

@@ -43,7 +43,7 @@ fn a_replica_is_made_anew_and_the_leader_is_not() {
 }
 
 #[test]
-#[ignore = "shows the harm when a half-made copy is started"]
+#[ignore = "shows the harm when a half-made copy is started: scripts/proof.sh red"]
 fn red_a_half_made_copy_is_no_replica() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("start-half-copies")) else { return };
     let herd = spec.start();

@@ -46,7 +46,7 @@ fn an_old_primary_that_starts_by_itself_is_closed_and_follows() {
 }
 
 #[test]
-#[ignore = "shows the harm when a stray primary is let be"]
+#[ignore = "shows the harm when a stray primary is let be: scripts/proof.sh red"]
 fn red_it_stays_when_nobody_closes_it() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("keep-unleased")) else { return };
     assert!(!old_primary_comes_up_by_itself(spec), "no harm was done without the protection");

@@ -107,7 +107,7 @@ fn an_agent_that_stood_still_looks_again_before_it_takes_the_lock() {
 /// Two protections stand behind each other here: the look after a stall, and the reading between the taking of the lock and the
 /// promotion. Either is enough; without both the rows are gone.
 #[test]
-#[ignore = "shows the harm when an agent acts on what it knew before it stood still"]
+#[ignore = "shows the harm when an agent acts on what it knew before it stood still: scripts/proof.sh red"]
 fn red_it_leads_without_the_rows_when_it_acts_on_what_it_knew() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("act-after-stall,promote-unread")) else { return };
     let stage = Stage::set(&spec);
@@ -118,7 +118,7 @@ fn red_it_leads_without_the_rows_when_it_acts_on_what_it_knew() {
 
 /// With one of the two left no harm is done: the harm above is not that of the other.
 #[test]
-#[ignore = "shows that each of the two protections is enough by itself"]
+#[ignore = "shows that each of the two protections is enough by itself: scripts/proof.sh red"]
 fn red_either_protection_is_enough_without_the_other() {
     for weakness in ["promote-unread", "act-after-stall"] {
         let Some(spec) = common::spec().and_then(|s| s.weakened(weakness)) else { return };

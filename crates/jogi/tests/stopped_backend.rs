@@ -75,7 +75,7 @@ fn the_lock_is_not_released_while_a_backend_outlives_its_postmaster() {
 }
 
 #[test]
-#[ignore = "shows the harm when a dead postmaster is taken for a fence"]
+#[ignore = "shows the harm when a dead postmaster is taken for a fence: scripts/proof.sh red"]
 fn red_it_is_when_a_dead_postmaster_counts_as_a_fence() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("fence-by-postmaster")) else { return };
     let herd = at_once(spec).start();

@@ -93,7 +93,7 @@ fn lose(herd: &Herd, what: &str, take: impl Fn(&Store), give: impl Fn(&Store)) {
 }
 
 #[test]
-#[ignore = "shows the harm when an error counts as a renewal"]
+#[ignore = "shows the harm when an error counts as a renewal: scripts/proof.sh red"]
 fn red_the_primary_outlives_its_lease_when_errors_count() {
     let Some(spec) = common::spec().and_then(|s| s.weakened("count-errors")) else { return };
     let herd = spec.store_front().build();

@@ -56,7 +56,7 @@ const MUTATIONS: [(&str, Profile, u64); 27] = [
 const AT_ONCE: u64 = 8;
 
 #[test]
-#[ignore = "minutes: cargo nextest run -p jogi-sim --test mutations --run-ignored only --no-capture"]
+#[ignore = "minutes: scripts/proof.sh mutations"]
 fn weaknesses_are_noticed() {
     let only = std::env::var("JOGI_SIM_WEAKEN").ok();
     let profile = std::env::var("JOGI_SIM_PROFILE").ok().map(|word| Profile::named(&word).expect("a profile"));
