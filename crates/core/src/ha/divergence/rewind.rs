@@ -84,15 +84,11 @@ impl Ha {
     /// records that the leader does not have would never stream. One that only ended early has nothing to lose, and its
     /// start shows who was right.
     pub(in crate::ha) fn rewind_over(&mut self) {
-        if self.divergence.is_left_apart() && self.divergence.told {
-            let why = "it says that no rewind is required, which the data directory is to show";
-            self.note(NoteLevel::Warning, format!("pg_rewind has not helped: {why}"));
-            return self.divergence.compare_anew();
-        }
         if self.divergence.is_left_apart() {
             let why = "it says that no rewind is required, and our WAL is not part of the leader's";
             self.note(NoteLevel::Warning, format!("pg_rewind has not helped: {why}"));
-            return self.rewind_failed(why, false);
+            // Where it was the running server that told so, its directory is to show who was right.
+            return if self.divergence.told { self.divergence.compare_anew() } else { self.rewind_failed(why, false) };
         }
         self.failures.rewind = 0;
         self.divergence.rewound();
